@@ -1,0 +1,1 @@
+//! View to apps to plan to reconciled devices.

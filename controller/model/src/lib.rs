@@ -1,0 +1,1 @@
+//! The nouns of the domain: ids, units, resources, validation. No I/O.

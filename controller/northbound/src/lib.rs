@@ -1,0 +1,1 @@
+//! REST, OpenAPI, server-sent events and metrics.

@@ -1,0 +1,2 @@
+//! The `pergola` binary: command line, configuration, wiring. No logic.
+fn main() {}

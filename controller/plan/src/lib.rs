@@ -1,0 +1,1 @@
+//! The contract between apps and engine: units, wanted entities, owners and causes.

@@ -1,0 +1,1 @@
+//! Replicated state behind one trait: embedded for a single node, etcd for a cluster.

@@ -1,0 +1,1 @@
+//! Fabric capabilities, one module each, as pure functions of the View.

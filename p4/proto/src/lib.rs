@@ -1,0 +1,1 @@
+//! P4Runtime, P4Info, google.rpc.Status and gNMI messages and services.

@@ -1,0 +1,1 @@
+//! The site file: parse, check, plan, export.

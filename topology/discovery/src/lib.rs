@@ -1,0 +1,1 @@
+//! What the network shows: LLDP links, hosts, moves and aging.

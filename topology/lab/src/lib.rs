@@ -1,0 +1,1 @@
+//! A whole office emulated on this machine in network namespaces.
