@@ -63,9 +63,6 @@ impl Ring {
         Slot { base, ring: self }
     }
 
-    pub fn slots(&self) -> usize {
-        self.slots
-    }
 
     /// Whether `status` is what the current slot holds: one load, no borrow of its bytes.
     pub fn current_is_ready(&mut self) -> bool {
