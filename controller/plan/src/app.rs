@@ -6,7 +6,7 @@ use std::hash::Hash;
 use crate::{Emitter, Unit, UnitSet};
 
 /// The nouns that plans are about. The site's are the one real instance; tests and benchmarks bring small ones.
-pub trait Domain: Sized + Send + Sync + 'static {
+pub trait Domain: Clone + Debug + Eq + Send + Sync + 'static {
     /// An immutable snapshot of intents and observations.
     type View: Send + Sync;
     /// One thing that differs between two snapshots.

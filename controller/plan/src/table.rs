@@ -9,7 +9,7 @@ use crate::DeviceDelta;
 
 const NOBODY: u32 = u32::MAX;
 /// Marks a slot that was touched since the last [`DeviceTable::finish`]; kept in the cause's top bit, so that a slot is
-/// 64 bytes.
+/// 72 bytes.
 const TOUCHED: u32 = 1 << 31;
 
 struct Slot {

@@ -1,19 +1,21 @@
 //! `Entity`: the compact form of anything a switch holds.
 //!
 //! A key is what P4Runtime matches the thing by, a value is the rest. Both are packed byte strings, so that a plan of a
-//! million entries hashes, compares and copies short inline arrays instead of trees of vectors. An IPv6 route is 22 bytes
+//! million entries hashes, compares and copies short inline arrays instead of trees of vectors. An IPv6 route is 24 bytes
 //! of key and 11 of value, and neither allocates. [`view`] unpacks them, [`proto`] carries them to and from P4Runtime.
 
 pub mod build;
 pub mod pack;
+pub mod proto;
 pub mod view;
 
 use std::fmt;
 
 use smallvec::SmallVec;
 
-pub use build::{TableActionBuilder, TableEntryBuilder};
+pub use build::{OneShotBuilder, TableActionBuilder, TableEntryBuilder};
 pub use pack::P4Value;
+pub use proto::ConvertError;
 pub use view::{
     Action, DirectExtras, KeyView, Match, MeterConfig, OneShotMember, Replica, ValueView,
 };
@@ -65,7 +67,7 @@ impl Kind {
 /// What P4Runtime matches a thing by: its kind, the P4 object and the match fields. Packed and canonical: two keys are
 /// equal exactly when a switch takes them for the same thing.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntityKey(pub(crate) SmallVec<[u8; 24]>);
+pub struct EntityKey(pub(crate) SmallVec<[u8; 32]>);
 
 /// All of a thing that is not its key. Packed and canonical: equal values behave equally.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

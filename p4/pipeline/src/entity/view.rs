@@ -150,8 +150,11 @@ const OPTIONAL: u8 = 4;
 const LONG: u8 = 31;
 
 /// Appends one match field.
-pub(crate) fn pack_field(out: &mut SmallVec<[u8; 24]>, id: u32, m: &Match) {
+fn pack_field(out: &mut SmallVec<[u8; 32]>, id: u32, m: &Match) {
     let (tag, value) = match m {
+        // These match anything, which is said by leaving the field out.
+        Match::Lpm(_, 0) => return,
+        Match::Ternary(_, mask) if mask.is_zero() => return,
         Match::Exact(v) => (EXACT, v),
         Match::Lpm(v, _) => (LPM, v),
         Match::Ternary(v, _) => (TERNARY, v),
@@ -168,14 +171,15 @@ pub(crate) fn pack_field(out: &mut SmallVec<[u8; 24]>, id: u32, m: &Match) {
     }
     out.put(value);
     match m {
-        Match::Lpm(_, len) => out.varint(u64::from(*len)),
+        // One less than it is, so that 128 takes one byte: 0 is never written.
+        Match::Lpm(_, len) => out.varint(u64::from(*len) - 1),
         Match::Ternary(_, second) | Match::Range(_, second) => out.bytes(second.as_slice()),
         Match::Exact(_) | Match::Optional(_) => {}
     }
 }
 
 /// The first bytes of a key.
-pub(crate) fn pack_header(kind: Kind, object: u32) -> SmallVec<[u8; 24]> {
+fn pack_header(kind: Kind, object: u32) -> SmallVec<[u8; 32]> {
     let mut out = SmallVec::new();
     out.byte(kind as u8);
     out.be32(object);
@@ -226,7 +230,7 @@ fn take_field(t: &mut Take<'_>) -> Option<(u32, Match)> {
     let value = P4Value::new(t.take(len)?);
     let m = match head >> 5 {
         EXACT => Match::Exact(value),
-        LPM => Match::Lpm(value, t.varint32()?),
+        LPM => Match::Lpm(value, t.varint32()?.checked_add(1)?),
         TERNARY => Match::Ternary(value, t.value()?),
         RANGE => Match::Range(value, t.value()?),
         OPTIONAL => Match::Optional(value),
@@ -288,7 +292,7 @@ fn take_meter(t: &mut Take<'_>) -> Option<MeterConfig> {
     })
 }
 
-pub(crate) fn pack_head(form: u8, extras: &DirectExtras) -> ValueBytes {
+fn pack_head(form: u8, extras: &DirectExtras) -> ValueBytes {
     let mut out = ValueBytes::new();
     let mut tag = form;
     tag |= if extras.idle_timeout_ns != 0 { HAS_IDLE } else { 0 };
@@ -307,7 +311,7 @@ pub(crate) fn pack_head(form: u8, extras: &DirectExtras) -> ValueBytes {
     out
 }
 
-pub(crate) fn put_action(out: &mut ValueBytes, action: &Action) {
+fn put_action(out: &mut ValueBytes, action: &Action) {
     out.be32(action.id);
     for (id, value) in &action.params {
         out.varint(u64::from(*id));
