@@ -1,5 +1,22 @@
 //! A software switch that runs BMv2 JSON and serves P4Runtime and gNMI.
+//!
+//! [`Program::load`] lowers p4c's JSON; [`Switch`] holds a program and its state; a [`Worker`] in each thread carries
+//! packets through it; [`control`] is what the P4Runtime server, the STF runner and tests write with.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod control;
+mod exec;
+mod instance;
+mod json;
 pub mod ports;
+pub mod program;
+pub mod rcu;
 pub mod runtime;
+pub mod state;
+pub mod stf;
+pub mod switch;
+pub mod tables;
+
+pub use instance::Instance;
+pub use program::{LoadError, Program};
+pub use switch::{PacketMeta, Sink, Switch, SwitchOptions, Worker};

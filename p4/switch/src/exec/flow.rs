@@ -1,0 +1,114 @@
+//! Control flow: tables, conditions, and what a table hit runs.
+
+use super::Run;
+use super::ctx::load_bits;
+use crate::program::code::*;
+use crate::tables::profile::GroupData;
+use crate::tables::{ActionData, Bound, Entry, Table};
+
+impl<'a> Run<'a> {
+    pub fn pipeline(&mut self, pipeline: &Pipeline) {
+        let mut at = pipeline.start;
+        while !self.ctx.exit {
+            let Some(node) = pipeline.nodes.get(at as usize) else { return };
+            at = match node {
+                Node::Table { table, next } => {
+                    let (hit, action) = self.table(*table);
+                    match next {
+                        Next::Same(to) => *to,
+                        Next::HitMiss(yes, no) => if hit { *yes } else { *no },
+                        Next::ByAction(list, default) => {
+                            let found = action.and_then(|a| list.iter().find(|l| l.0 == a));
+                            found.map_or(*default, |l| l.1)
+                        }
+                    }
+                }
+                Node::If { cond, yes, no } => if self.bool(cond, &[]) { *yes } else { *no },
+                Node::Call { action, next } => {
+                    self.action(*action, &[]);
+                    *next
+                }
+            };
+        }
+    }
+
+    /// Packs the key of a table.
+    #[inline]
+    fn key(&mut self, code: &TableCode) -> Vec<u64> {
+        let mut key = std::mem::take(&mut self.scratch.key);
+        key.clear();
+        key.resize(code.words, 0);
+        for part in &code.key {
+            let word = usize::from(part.word);
+            if part.more.is_empty() {
+                key[word] |= self.num(&part.src, &[]) << part.shift;
+            } else {
+                for (i, &(bits, mask)) in part.more.iter().enumerate() {
+                    key[word + i] = load_bits(&self.ctx.frame, bits) & mask;
+                }
+            }
+        }
+        key
+    }
+
+    /// Applies a table: whether an entry was hit, and the action that ran.
+    fn table(&mut self, id: usize) -> (bool, Option<usize>) {
+        let rt = self.rt;
+        let table: &'a Table = &rt.tables[id];
+        let hit = if table.is_empty() {
+            None
+        } else {
+            let key = self.key(&self.code.tables[id]);
+            let hit = table.find(&key, self.pin);
+            self.scratch.key = key;
+            hit
+        };
+        let Some(entry) = hit.or_else(|| table.default.load(self.pin)) else { return (false, None) };
+        self.account(id, entry, hit.is_some());
+        let Some(bound) = entry.bound.load(self.pin) else { return (hit.is_some(), None) };
+        let action = self.bound(id, bound).map(|data| {
+            self.action(data.action, &data.words);
+            data.action
+        });
+        (hit.is_some(), action)
+    }
+
+    /// Direct counter, direct meter and idle time.
+    #[inline]
+    fn account(&mut self, id: usize, entry: &Entry, hit: bool) {
+        if let Some(counter) = &entry.counter {
+            counter.add(self.worker, u64::from(self.ctx.ingress_len));
+        }
+        if let Some(meter) = &entry.meter
+            && (hit || meter.is_configured())
+        {
+            let now = if meter.is_configured() { self.clock.now_us() } else { 0 };
+            let colour = meter.execute(u64::from(self.ctx.ingress_len), now);
+            if let Some(target) = &self.code.tables[id].meter_target {
+                self.put(target, colour, &[]);
+            }
+        }
+        if entry.ttl_ms() != 0 {
+            entry.touch(self.clock.now_us() / 1_000);
+        }
+    }
+
+    /// The action behind members and groups; `None` for an empty group or one whose ports are all down.
+    fn bound(&mut self, id: usize, bound: &'a Bound) -> Option<&'a ActionData> {
+        let pin = self.pin;
+        match bound {
+            Bound::Action(data) => Some(data),
+            Bound::Member(member) => member.action.load(pin),
+            Bound::Group(group) => self.choose(id, group.data.load(pin)?),
+            Bound::OneShot(data) => self.choose(id, data),
+        }
+    }
+
+    fn choose(&mut self, id: usize, group: &'a GroupData) -> Option<&'a ActionData> {
+        let hash = match self.code.tables[id].selector {
+            Some(calc) => self.calculate(calc),
+            None => 0,
+        };
+        group.choose(hash, self.ports)?.action.load(self.pin)
+    }
+}

@@ -1,0 +1,12 @@
+//! Match tables: structures that packets read without waiting while the control plane writes.
+
+pub mod entry;
+mod index;
+pub mod key;
+mod lpm;
+pub mod profile;
+pub(crate) mod table;
+mod ternary;
+
+pub use entry::{ActionData, Bound, Entry};
+pub use table::{Table, TableError};

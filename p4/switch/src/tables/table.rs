@@ -1,0 +1,257 @@
+//! One table: the structure its match kinds need, the default entry, and the checks of writes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::entry::{Bound, Entry, NewParts};
+use super::key::{KeyError, KeyField, Layout, Packed};
+use super::lpm::{Exact, Lpm};
+use super::ternary::Ternary;
+use crate::program::{MatchKind, MeterUnit, TableInfo, code::TableCode};
+use crate::rcu::{Pin, Rcu, pin};
+use crate::state::counter::CounterCell;
+use crate::state::meter::MeterCell;
+
+/// Why a write or a read of a table was refused. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    #[error("no table has the id {0}")]
+    NoTable(usize),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the table has no such entry")]
+    NotFound,
+    #[error("the table already has an entry with this key")]
+    Exists,
+    #[error("the table is full: {0} entries")]
+    Full(usize),
+    #[error("the program fixes the entries of this table")]
+    ConstEntries,
+    #[error("the program fixes the default action of this table")]
+    ConstDefault,
+    #[error("the table has no key: only its default entry can be set")]
+    NoKey,
+    #[error("the action {0} is not among the table's actions")]
+    Action(usize),
+    #[error("action {action} parameter {param}: the value needs {found} bits, the parameter has {wanted}")]
+    ParamTooWide { action: usize, param: usize, found: u32, wanted: u32 },
+    #[error("action {action}: found {found} parameters, expected {wanted}")]
+    ParamCount { action: usize, found: usize, wanted: usize },
+    #[error("the table takes {wanted}, found {found}")]
+    ActionKind { found: &'static str, wanted: &'static str },
+    #[error("the action profile has no member {0}")]
+    NoMember(u32),
+    #[error("the action profile has no group {0}")]
+    NoGroup(u32),
+    #[error("a weight of {0}; allowed are 1 and more")]
+    Weight(i64),
+    #[error("the table has no direct counter")]
+    NoCounter,
+    #[error("the table has no direct meter")]
+    NoMeter,
+    #[error("the table does not support idle timeouts")]
+    NoTimeout,
+}
+
+enum Match {
+    /// A table without a key: the default entry always runs.
+    Keyless,
+    Exact(Exact),
+    Lpm(Lpm),
+    Ternary(Ternary),
+}
+
+/// A table's entries.
+pub struct Table {
+    pub(crate) layout: Layout,
+    entries: Match,
+    pub(crate) default: Rcu<Entry>,
+    /// Entries, so that packets skip an empty table without computing its key.
+    len: AtomicUsize,
+    seq: AtomicU64,
+    size: usize,
+    counters: Option<usize>,
+    meter: Option<MeterUnit>,
+    /// One change at a time, so that checks and changes belong together. Packets never take it.
+    write: Mutex<()>,
+}
+
+/// What a new entry has besides its key.
+pub(crate) struct Rest {
+    pub bound: Bound,
+    pub priority: i32,
+    pub ttl_ms: u64,
+    pub now_ms: u64,
+    pub cookie: Arc<[u8]>,
+    pub is_const: bool,
+}
+
+impl Table {
+    /// `shards` is the number of counter shards an entry gets when the table counts.
+    pub(crate) fn new(info: &TableInfo, code: &TableCode, meter: Option<MeterUnit>, shards: usize) -> Table {
+        let kinds: Vec<MatchKind> = info.fields.iter().map(|f| f.kind).collect();
+        let layout = Layout::new(code, kinds);
+        let entries = if info.fields.is_empty() {
+            Match::Keyless
+        } else if layout.wildcards {
+            Match::Ternary(Ternary::new())
+        } else if let Some(field) = layout.kinds.iter().position(|k| *k == MatchKind::Lpm) {
+            Match::Lpm(Lpm::new(&layout, field))
+        } else {
+            Match::Exact(Exact::new())
+        };
+        Table {
+            layout,
+            entries,
+            default: Rcu::empty(),
+            len: AtomicUsize::new(0),
+            seq: AtomicU64::new(0),
+            size: info.size,
+            counters: info.has_counters.then_some(shards),
+            meter,
+            write: Mutex::new(()),
+        }
+    }
+
+    /// The entry that a packed key hits.
+    #[inline]
+    pub(crate) fn find<'g>(&'g self, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
+        match &self.entries {
+            Match::Exact(exact) => exact.find(key, pin),
+            Match::Lpm(lpm) => lpm.find(key, pin),
+            Match::Ternary(ternary) => ternary.find(key, pin),
+            Match::Keyless => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Relaxed) == 0
+    }
+
+    /// Number of entries without the default entry.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn make(&self, key: Packed, hash: u64, rest: Rest) -> Arc<Entry> {
+        Entry::new(NewParts {
+            key,
+            hash,
+            priority: rest.priority,
+            seq: self.seq.fetch_add(1, Ordering::Relaxed),
+            bound: rest.bound,
+            counter: self.counters.map(CounterCell::new),
+            meter: self.meter.map(MeterCell::new),
+            ttl_ms: rest.ttl_ms,
+            now_ms: rest.now_ms,
+            cookie: rest.cookie,
+            is_const: rest.is_const,
+        })
+    }
+
+    pub(crate) fn insert(&self, key: &[KeyField], rest: Rest) -> Result<Arc<Entry>, TableError> {
+        let packed = self.layout.pack(key)?;
+        let pin = pin();
+        let _write = self.write.lock();
+        if self.lookup(&packed, rest.priority, &pin)?.is_some() {
+            return Err(TableError::Exists);
+        }
+        if self.len() >= self.size {
+            return Err(TableError::Full(self.size));
+        }
+        let hash = match &self.entries {
+            Match::Exact(_) => Exact::hash(&packed.words),
+            Match::Lpm(lpm) => lpm.hash(&packed.words, packed.prefix_len),
+            _ => Ternary::hash(&packed),
+        };
+        let entry = self.make(packed, hash, rest);
+        match &self.entries {
+            Match::Exact(exact) => exact.insert(entry.clone(), &pin),
+            Match::Lpm(lpm) => lpm.insert(entry.clone(), &pin),
+            Match::Ternary(ternary) => ternary.insert(entry.clone(), &pin),
+            Match::Keyless => return Err(TableError::NoKey),
+        }
+        self.len.fetch_add(1, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    fn lookup(&self, packed: &Packed, priority: i32, pin: &Pin) -> Result<Option<Arc<Entry>>, TableError> {
+        Ok(match &self.entries {
+            Match::Exact(exact) => exact.get(&packed.words, pin),
+            Match::Lpm(lpm) => lpm.get(&packed.words, packed.prefix_len, pin),
+            Match::Ternary(ternary) => ternary.get(packed, priority),
+            Match::Keyless => return Err(TableError::NoKey),
+        })
+    }
+
+    /// The entry with exactly this key (and priority, where the table has priorities).
+    pub fn get(&self, key: &[KeyField], priority: i32) -> Result<Option<Arc<Entry>>, TableError> {
+        let packed = self.layout.pack(key)?;
+        self.lookup(&packed, priority, &pin())
+    }
+
+    pub(crate) fn delete(&self, key: &[KeyField], priority: i32) -> Result<Arc<Entry>, TableError> {
+        let packed = self.layout.pack(key)?;
+        let pin = pin();
+        let _write = self.write.lock();
+        let entry = match &self.entries {
+            Match::Exact(exact) => exact.remove(&packed.words, &pin),
+            Match::Lpm(lpm) => lpm.remove(&packed.words, packed.prefix_len, &pin),
+            Match::Ternary(ternary) => ternary.remove(&packed, priority, &pin),
+            Match::Keyless => return Err(TableError::NoKey),
+        };
+        let entry = entry.ok_or(TableError::NotFound)?;
+        self.len.fetch_sub(1, Ordering::Relaxed);
+        Ok(entry)
+    }
+
+    /// All entries at one time, in no particular order. Costs writers the copy of the list, packets nothing.
+    pub fn entries(&self) -> Vec<Arc<Entry>> {
+        let pin = pin();
+        match &self.entries {
+            Match::Exact(exact) => exact.all(&pin),
+            Match::Lpm(lpm) => lpm.all(&pin),
+            Match::Ternary(ternary) => ternary.all(),
+            Match::Keyless => Vec::new(),
+        }
+    }
+
+    /// The typed key of one of this table's entries; empty for the default entry.
+    pub fn key_of(&self, entry: &Entry) -> Vec<KeyField> {
+        if entry.key.words.len() < self.layout.words || self.layout.slots.is_empty() {
+            return Vec::new();
+        }
+        self.layout.unpack(&entry.key)
+    }
+
+    pub(crate) fn set_default(&self, bound: Option<Bound>) {
+        let pin = pin();
+        let _write = self.write.lock();
+        let Some(bound) = bound else {
+            self.default.set(None, &pin);
+            return;
+        };
+        match self.default.load(&pin) {
+            Some(entry) => entry.bound.set(Some(Arc::new(bound)), &pin),
+            None => {
+                let cookie = Arc::from([]);
+                let rest = Rest { bound, priority: 0, ttl_ms: 0, now_ms: 0, cookie, is_const: false };
+                self.default.set(Some(self.make(Packed::default(), 0, rest)), &pin);
+            }
+        }
+    }
+
+    /// Checks that the structure and the count agree; for tests.
+    #[cfg(test)]
+    pub(crate) fn structure_len(&self) -> usize {
+        match &self.entries {
+            Match::Exact(exact) => exact.len(),
+            Match::Lpm(lpm) => lpm.len(),
+            Match::Ternary(ternary) => ternary.len(),
+            Match::Keyless => 0,
+        }
+    }
+}
