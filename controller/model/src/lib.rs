@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access;
+mod check;
 mod host;
 mod ids;
 mod ip;
@@ -24,6 +25,7 @@ mod value;
 mod view;
 
 pub use access::{AccessDevice, AccessKind};
+pub use check::{Violation, ViolationKind};
 pub use host::{DhcpClient, Host, HostBinding, HostIntent, HostKey};
 pub use ids::{DeviceId, Dscp, LinkId, NodeLabel, PortId, PortNo, VlanId};
 pub use ip::{Endpoint, IfAddr, Prefix};

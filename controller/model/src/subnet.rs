@@ -20,7 +20,8 @@ pub struct Subnet {
     /// The fabric's own addresses in it, v4 and v6, the same on every leaf.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<IfAddr>,
-    /// Prefixes used in it that have no gateway of the fabric; hosts get their prefix length from here.
+    /// Its prefixes where they are not clear from the gateways: those without a gateway, or all of a family, and then each
+    /// gateway of the family has to be in one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefixes: Vec<Prefix>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -41,7 +42,7 @@ impl Resource for Subnet {
 }
 
 impl Subnet {
-    /// Every prefix of the subnet: first the gateways', then those without.
+    /// Every prefix of the subnet: first the gateways', then those listed; one may come twice.
     pub fn all_prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
         self.gateways.iter().map(IfAddr::prefix).chain(self.prefixes.iter().copied())
     }

@@ -105,7 +105,21 @@ impl View {
 
     /// Creates or replaces one resource and keeps the revision. `None` when nothing changed.
     pub fn put(&mut self, resource: impl Into<AnyResource>) -> Option<ChangeKind> {
-        match resource.into() {
+        let resource = resource.into();
+        let shapes = match &resource {
+            AnyResource::Port(r) => self.is_fabric_port(&r.id),
+            AnyResource::PortState(r) => self.is_fabric_port(&r.port),
+            other => shapes_topology(other.kind()),
+        };
+        let change = self.put_inner(resource)?;
+        if shapes {
+            self.topology = Default::default();
+        }
+        Some(change)
+    }
+
+    fn put_inner(&mut self, resource: AnyResource) -> Option<ChangeKind> {
+        match resource {
             AnyResource::Site(new) => {
                 let change = match self.site.as_deref() {
                     Some(old) if *old == new => return None,
@@ -148,6 +162,20 @@ impl View {
 
     /// Removes one resource and keeps the revision. `None` when it was not there.
     pub fn remove(&mut self, key: &Key) -> Option<ChangeKind> {
+        let shapes = match key.kind {
+            Kind::Port | Kind::PortState => {
+                key.name.parse().is_ok_and(|port| self.is_fabric_port(&port))
+            }
+            kind => shapes_topology(kind),
+        };
+        let change = self.remove_inner(key)?;
+        if shapes {
+            self.topology = Default::default();
+        }
+        Some(change)
+    }
+
+    fn remove_inner(&mut self, key: &Key) -> Option<ChangeKind> {
         // A name that does not parse was never let in.
         match key.kind {
             Kind::Site if &*key.name == "site" => self.site.take().map(|_| ChangeKind::Deleted),
@@ -307,6 +335,11 @@ impl View {
         }
         self.hosts.insert(key, host);
     }
+}
+
+/// Kinds that always count; ports count where links end.
+fn shapes_topology(kind: Kind) -> bool {
+    matches!(kind, Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault)
 }
 
 struct Replaced<T> {

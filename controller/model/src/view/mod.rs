@@ -5,8 +5,9 @@ mod apply;
 mod lookup;
 mod pairs;
 
+use std::any::Any;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use imbl::{OrdMap, OrdSet};
 
@@ -66,6 +67,31 @@ pub struct View {
     prefix_lengths: OrdSet<(DomainName, PrefixLength, SubnetName)>,
 
     refused: OrdMap<Box<str>, DecodeError>,
+
+    // What was computed from switches, links and their states; a new slot whenever one of them changes.
+    topology: Arc<TopologySlot>,
+}
+
+type TopologySlot = OnceLock<Arc<dyn Any + Send + Sync>>;
+
+impl View {
+    /// Something computed from the switches, the links, the fabric's ports and their states alone: built at most once for
+    /// all views that agree on these, and shared by their clones. Meant for one type, the graph of the fabric.
+    pub fn topology<T: Any + Send + Sync>(&self, build: impl FnOnce(&View) -> T) -> Arc<T> {
+        let mut build = Some(build);
+        let slot = self.topology.get_or_init(|| match build.take() {
+            Some(build) => Arc::new(build(self)),
+            None => Arc::new(()),
+        });
+        match slot.clone().downcast::<T>() {
+            Ok(found) => found,
+            Err(_) => match build.take() {
+                // The slot is taken by another type.
+                Some(build) => Arc::new(build(self)),
+                None => unreachable!("what was just built has the type it was built with"),
+            },
+        }
+    }
 }
 
 /// Family and length of a prefix, longest first.
