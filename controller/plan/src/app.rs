@@ -17,9 +17,20 @@ pub trait Domain: Clone + Debug + Eq + Send + Sync + 'static {
     type Cause: Clone + Eq + Ord + Hash + Debug + Display + Send + Sync;
 }
 
+/// The site itself: what fabric apps are written against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fabric;
+
+impl Domain for Fabric {
+    type View = pergola_model::View;
+    type Change = pergola_model::ChangedKey;
+    type Device = pergola_model::SwitchName;
+    type Cause = pergola_model::Key;
+}
+
 /// A capability of the fabric: a pure function of the view. No I/O, no hidden state; the same view gives the same
 /// entities on every replica.
-pub trait App<D: Domain>: Send + Sync {
+pub trait App<D: Domain = Fabric>: Send + Sync {
     /// A short name, shown as the owner of entities.
     fn name(&self) -> &'static str;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pergola_pipeline::{Entity, EntityKey};
 
-use crate::Domain;
+use crate::{Domain, Fabric};
 
 /// The difference between two plans of one device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl DeviceDelta {
 
 /// The difference between two plans: only devices where something changed.
 #[derive(Clone, Debug)]
-pub struct PlanDelta<D: Domain> {
+pub struct PlanDelta<D: Domain = Fabric> {
     pub devices: BTreeMap<D::Device, DeviceDelta>,
 }
 

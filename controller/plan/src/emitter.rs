@@ -2,8 +2,8 @@
 
 use pergola_pipeline::Entity;
 
-use crate::Domain;
 use crate::intern::{Causes, Interner};
+use crate::{Domain, Fabric};
 
 /// One emitted entity: device, cause, entity.
 pub(crate) struct Emitted {
@@ -13,7 +13,7 @@ pub(crate) struct Emitted {
 }
 
 /// Takes what [`crate::App::plan`] emits.
-pub struct Emitter<'a, D: Domain> {
+pub struct Emitter<'a, D: Domain = Fabric> {
     pub(crate) devices: &'a mut Interner<D::Device>,
     pub(crate) causes: &'a mut Causes<D::Cause>,
     pub(crate) out: &'a mut Vec<Emitted>,

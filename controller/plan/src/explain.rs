@@ -2,11 +2,11 @@
 
 use pergola_pipeline::{EntityKey, EntityValue};
 
-use crate::{Domain, Unit};
+use crate::{Domain, Fabric, Unit};
 
 /// One unit's wish for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim<D: Domain> {
+pub struct Claim<D: Domain = Fabric> {
     pub app: &'static str,
     pub unit: Unit,
     pub cause: D::Cause,
@@ -15,7 +15,7 @@ pub struct Claim<D: Domain> {
 
 /// Why a device holds an entity.
 #[derive(Clone, Debug)]
-pub struct Explanation<D: Domain> {
+pub struct Explanation<D: Domain = Fabric> {
     /// The claim that is in effect.
     pub owner: Claim<D>,
     /// Other units that want the same key, in order; with the same value they simply share it.
@@ -24,7 +24,7 @@ pub struct Explanation<D: Domain> {
 
 /// Units that want different values for one key of one device.
 #[derive(Clone, Debug)]
-pub struct Conflict<D: Domain> {
+pub struct Conflict<D: Domain = Fabric> {
     pub device: D::Device,
     pub key: EntityKey,
     /// The claim that is in effect.
@@ -35,7 +35,7 @@ pub struct Conflict<D: Domain> {
 
 /// What an app reported with [`crate::Emitter::problem`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem<D: Domain> {
+pub struct Problem<D: Domain = Fabric> {
     pub app: &'static str,
     pub unit: Unit,
     pub cause: D::Cause,

@@ -20,7 +20,7 @@ mod planner;
 mod table;
 mod unit;
 
-pub use app::{App, Domain};
+pub use app::{App, Domain, Fabric};
 pub use delta::{DeviceDelta, PlanDelta};
 pub use emitter::Emitter;
 pub use explain::{Claim, Conflict, Explanation, Problem};

@@ -10,7 +10,7 @@ use crate::emitter::Emitted;
 use crate::intern::{Causes, Interner};
 use crate::table::DeviceTable;
 use crate::{
-    App, Claim, Conflict, Domain, Emitter, Explanation, PlanDelta, Problem, Unit, UnitSet,
+    App, Claim, Conflict, Domain, Emitter, Explanation, Fabric, PlanDelta, Problem, Unit, UnitSet,
 };
 
 /// Where one emitted entity went.
@@ -41,7 +41,7 @@ pub struct PlanStats {
 
 /// Keeps the plan of all devices. Apps come first in the order they are given: of two that want one key with different
 /// values, the earlier wins, and within an app the unit that comes first in order.
-pub struct Planner<D: Domain> {
+pub struct Planner<D: Domain = Fabric> {
     apps: Vec<Arc<dyn App<D>>>,
     devices: Interner<D::Device>,
     tables: Vec<DeviceTable>,
