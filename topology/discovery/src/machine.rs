@@ -54,8 +54,10 @@ pub enum Change {
     All,
     /// Switches, ports, their roles and VLANs, intended links.
     Topology,
-    /// Subnets, gateways, routes, DHCP relays, router advertisements.
+    /// Subnets, gateways, DHCP relays, router advertisements.
     Subnets,
+    /// Routes outside of the fabric's subnets.
+    Routes,
     /// One host was put or deleted.
     Host { vlan: u16, mac: Mac },
 }
@@ -80,6 +82,9 @@ pub enum Observation {
     Host(Host),
     /// A host that is not there any more.
     HostGone { vlan: u16, mac: Mac },
+    /// A port is cabled to something else than intended (`None`: nothing is intended there).
+    CablingFault { at: PortRef, expected: Option<PortRef>, found: PortRef },
+    CablingRight { at: PortRef },
 }
 
 /// Why a link is not usable any more.
@@ -105,6 +110,19 @@ pub struct Host {
     pub locations: Vec<PortRef>,
     /// Tags its frames carry on the wire, outermost first (empty, one or two).
     pub tags: Vec<u16>,
+    pub learned: Learned,
+}
+
+/// What told of a host last when something of it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Learned {
+    Arp,
+    GratuitousArp,
+    Ndp,
+    Dhcp,
+    Dhcpv6,
+    /// Any other packet of it.
+    Packet,
 }
 
 /// Something an operator should know. The pair of `kind` and `subject` identifies it; `raised: false` clears it.

@@ -199,12 +199,12 @@ pub trait Net {
     /// Gateways of a VLAN, both families.
     fn visit_gateways(&self, vlan: u16, visit: &mut dyn FnMut(Gateway));
 
-    /// The VLAN whose gateway has this address.
-    fn gateway_vlan(&self, ip: IpAddr) -> Option<u16>;
+    /// The VLAN whose gateway has this address, in the routing domain of VLAN `near`.
+    fn gateway_vlan(&self, near: u16, ip: IpAddr) -> Option<u16>;
 
-    /// Where a packet to `ip` goes next: the VLAN and the address to resolve there (the destination itself when it is
+    /// Where a packet to `ip` in the routing domain of VLAN `near` goes next: the VLAN and the address to resolve there (the destination itself when it is
     /// in a subnet of the fabric, else the next hop of a route).
-    fn next_hop(&self, ip: IpAddr) -> Option<(u16, IpAddr)>;
+    fn next_hop(&self, near: u16, ip: IpAddr) -> Option<(u16, IpAddr)>;
 
     fn host(&self, vlan: u16, mac: Mac) -> Option<Host>;
 
@@ -220,6 +220,9 @@ pub trait Net {
 
     /// Links observed before; for the start only. Each once.
     fn visit_links(&self, visit: &mut dyn FnMut(PortRef, PortRef));
+
+    /// Ports with a cabling fault reported before; for the start only.
+    fn visit_cabling_faults(&self, _visit: &mut dyn FnMut(PortRef)) {}
 
     /// Edge ports that carry a VLAN, with the tags of its frames there.
     fn visit_edge_ports(&self, vlan: u16, visit: &mut dyn FnMut(PortRef, Tags));

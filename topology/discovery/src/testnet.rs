@@ -30,25 +30,25 @@ impl TestNet {
         self
     }
 
-    pub fn port(&mut self, device: &str, port: u32, role: PortRole, vlans: PortVlans) -> &mut Self {
+    pub fn add_port(&mut self, device: &str, port: u32, role: PortRole, vlans: PortVlans) -> &mut Self {
         self.ports.insert(PortRef::new(device, port), Port { role, enabled: true, vlans, twin: None });
         self
     }
 
     /// An edge port without tags.
     pub fn edge(&mut self, device: &str, port: u32, vlan: u16) -> &mut Self {
-        self.port(device, port, PortRole::Edge, PortVlans { untagged: Some(vlan), ..Default::default() })
+        self.add_port(device, port, PortRole::Edge, PortVlans { untagged: Some(vlan), ..Default::default() })
     }
 
     /// Two fabric ports and the intended link between them.
     pub fn link(&mut self, a: (&str, u32), b: (&str, u32)) -> &mut Self {
-        self.port(a.0, a.1, PortRole::Infra, PortVlans::default());
-        self.port(b.0, b.1, PortRole::Infra, PortVlans::default());
+        self.add_port(a.0, a.1, PortRole::Infra, PortVlans::default());
+        self.add_port(b.0, b.1, PortRole::Infra, PortVlans::default());
         self.intended.push((PortRef::new(a.0, a.1), PortRef::new(b.0, b.1)));
         self
     }
 
-    pub fn gateway(&mut self, vlan: u16, ip: &str, prefix_len: u8) -> &mut Self {
+    pub fn add_gateway(&mut self, vlan: u16, ip: &str, prefix_len: u8) -> &mut Self {
         self.gateways.extend(ip.parse().map(|ip| Gateway { vlan, ip, prefix_len }));
         self
     }
@@ -110,11 +110,11 @@ impl Net for TestNet {
         self.gateways.iter().filter(|g| g.vlan == vlan).for_each(|g| visit(*g));
     }
 
-    fn gateway_vlan(&self, ip: IpAddr) -> Option<u16> {
+    fn gateway_vlan(&self, _near: u16, ip: IpAddr) -> Option<u16> {
         self.gateways.iter().find(|g| g.ip == ip).map(|g| g.vlan)
     }
 
-    fn next_hop(&self, ip: IpAddr) -> Option<(u16, IpAddr)> {
+    fn next_hop(&self, _near: u16, ip: IpAddr) -> Option<(u16, IpAddr)> {
         if let Some(g) = self.gateways.iter().find(|g| g.contains(ip)) {
             return Some((g.vlan, ip));
         }

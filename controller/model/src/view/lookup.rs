@@ -305,6 +305,23 @@ impl View {
         self.next_hop_routes.of(&next_hop).filter_map(|id| self.routes.get(id))
     }
 
+    /// Every address that is the next hop of a route, each once, in order. Costs O(log n) an address, however many
+    /// routes share it.
+    pub fn next_hops(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let mut from = Some(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        std::iter::from_fn(move || {
+            let found = *self.next_hop_routes.from(from?).next()?.0;
+            from = match found {
+                IpAddr::V4(ip) => Some(u32::from(ip).checked_add(1).map_or(
+                    IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+                    |next| IpAddr::V4(next.into()),
+                )),
+                IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|next| IpAddr::V6(next.into())),
+            };
+            Some(found)
+        })
+    }
+
     pub fn policy(&self, name: &PolicyName) -> Option<&Arc<Policy>> {
         self.policies.get(name)
     }

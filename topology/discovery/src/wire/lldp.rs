@@ -57,6 +57,7 @@ pub struct Lldp {
     pub chassis: Id,
     pub port: Id,
     pub ttl_s: u16,
+    /// Left out when it is no UTF-8 or longer than the 255 bytes of clause 8.5.6.
     pub system_name: Option<String>,
     pub signature: Option<Signature>,
 }
@@ -132,7 +133,7 @@ impl Lldp {
             chassis: id(t.chassis, CHASSIS_MAC, 6),
             port: id(t.port, PORT_MAC, PORT_NAME),
             ttl_s: t.ttl_s,
-            system_name: t.system_name.map(|n| String::from_utf8_lossy(n).into_owned()),
+            system_name: t.system_name.filter(|n| n.len() <= 255).and_then(|n| std::str::from_utf8(n).ok()).map(str::to_owned),
             signature,
         })
     }
