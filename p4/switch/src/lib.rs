@@ -8,6 +8,7 @@ pub mod control;
 mod exec;
 mod instance;
 mod json;
+pub mod p4runtime;
 pub mod ports;
 pub mod program;
 pub mod rcu;
