@@ -127,6 +127,11 @@ impl EntityValue {
         (again == value).then_some(value)
     }
 
+    /// Whether this is a table entry's value with a setting of its direct meter.
+    pub fn has_direct_meter(&self) -> bool {
+        self.0.first().is_some_and(|tag| tag & view::HAS_METER != 0)
+    }
+
     /// A 64-bit fingerprint, for holding what a switch has without holding it twice.
     pub fn fingerprint(&self) -> u64 {
         // FNV-1a over the packed bytes with a final mix: values are short and come from switches we program.

@@ -274,7 +274,7 @@ const CLONE: u8 = 7;
 const METER: u8 = 8;
 const MEMBERS: u8 = 9;
 const HAS_IDLE: u8 = 0x20;
-const HAS_METER: u8 = 0x40;
+pub(super) const HAS_METER: u8 = 0x40;
 const HAS_METADATA: u8 = 0x80;
 
 type ValueBytes = SmallVec<[u8; 16]>;
