@@ -8,7 +8,7 @@ use crate::ping;
 use crate::probe::{Probe, ProbeKind, ProbeReport, ProbeSpec};
 use crate::rootless;
 use crate::spec::{LabSpec, Target};
-use crate::state::{self, Cut};
+use crate::state::Cut;
 use crate::{down, layout};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{self, IsTerminal, Write};
@@ -471,9 +471,4 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 fn fail(error: &dyn std::error::Error) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::FAILURE
-}
-
-/// Where labs are kept, for help texts.
-pub fn state_folder() -> PathBuf {
-    state::base()
 }

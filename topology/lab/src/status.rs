@@ -169,7 +169,7 @@ impl fmt::Display for Status {
 
 fn table(header: [&str; 3]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     table
 }
 

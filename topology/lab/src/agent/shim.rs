@@ -52,7 +52,7 @@ impl Shim {
         let open = |name: &String| {
             // Several cables, but a direct interface beside a shimmed one: that cable is not ours.
             let used = config.taps.iter().any(|t| t.cables.iter().any(|c| config.cables.get(*c) == Some(name)));
-            used.then(|| Ok(Cable { name: name.clone(), socket: PacketSocket::open(name)?, up: false })).transpose()
+            used.then(|| Ok::<_, io::Error>(Cable { name: name.clone(), socket: PacketSocket::open(name)?, up: false })).transpose()
         };
         let mut index = vec![None; config.cables.len()];
         let mut cables = Vec::new();
