@@ -279,11 +279,13 @@ impl Up {
         if let Some(name) = &self.name {
             spec.name.clone_from(name);
         }
-        match self.target {
-            None => {}
-            Some(TargetArg::P4switch) => spec.target = Target::P4switch,
-            Some(TargetArg::Bmv2) => spec.target = Target::Bmv2,
-            Some(TargetArg::None) => spec.target = Target::None,
+        if let Some(target) = self.target {
+            spec.target = match target {
+                TargetArg::P4switch => Target::P4switch,
+                TargetArg::Bmv2 => Target::Bmv2,
+                TargetArg::None => Target::None,
+            };
+            spec.switches.iter_mut().for_each(|s| s.target = None);
         }
         if self.no_controller {
             spec.controller = None;

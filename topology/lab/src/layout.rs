@@ -10,6 +10,7 @@
 //! ```
 
 use crate::spec::{End, HostInterface, HostSpec, LabSpec, LinkSpec};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// MTU of ports and cables: tags and labels fit on top of a host's 1,500 bytes.
@@ -107,6 +108,10 @@ pub fn namespaces(spec: &LabSpec) -> Vec<String> {
 /// What to run in the fabric's namespace: every cable and port.
 pub fn fabric_batch(spec: &LabSpec) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
+    // A switch's management address, when it is not a loopback one, is on the loopback too.
+    let endpoints = spec.switches.iter().flat_map(|s| [Some(s.grpc), s.gnmi]).flatten().map(|e| e.ip());
+    let own: BTreeSet<IpAddr> = endpoints.filter(|a| !a.is_loopback() && !a.is_unspecified()).collect();
+    lines.extend(own.into_iter().map(|a| format!("addr add {a} dev lo")));
     let mut up = Vec::new();
     for (n, link) in spec.links.iter().enumerate() {
         let ends = [end_words(spec, n, link, &link.a), end_words(spec, n, link, &link.b)];
@@ -235,6 +240,7 @@ mod tests {
                 gnmi: None,
                 cpu_port: 255,
                 ports: vec![9],
+                target: None,
                 args: vec![],
             });
         }

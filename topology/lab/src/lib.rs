@@ -10,6 +10,7 @@ pub mod cli;
 mod dhcp;
 mod down;
 mod error;
+mod intents;
 mod ip;
 mod lab;
 pub mod layout;

@@ -54,21 +54,22 @@ fn is_program(path: &Path) -> bool {
 /// The program of a switch and its arguments; `None` when the lab has no switch processes. The arguments are those of
 /// `simple_switch_grpc`; what only ours knows comes last.
 pub fn switch_command(spec: &LabSpec, switch: &SwitchSpec) -> Result<Option<(PathBuf, Vec<String>)>, LabError> {
-    let program = match spec.target {
+    let target = switch.target.unwrap_or(spec.target);
+    let program = match target {
         Target::None => return Ok(None),
         Target::P4switch => find("p4switch", "PERGOLA_P4SWITCH")?,
         Target::Bmv2 => find("simple_switch_grpc", "PERGOLA_BMV2")?,
     };
-    Ok(Some((program, switch_arguments(spec, switch))))
+    Ok(Some((program, switch_arguments(spec, switch, target))))
 }
 
-fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec) -> Vec<String> {
+fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec, target: Target) -> Vec<String> {
     let mut args = vec!["--device-id".to_owned(), switch.device_id.to_string()];
     for port in spec.ports_of(switch) {
         args.extend(["-i".to_owned(), format!("{port}@{}", layout::port_interface(spec, &switch.name, port))]);
     }
     args.push("--no-p4".to_owned());
-    if spec.target == Target::Bmv2 {
+    if target == Target::Bmv2 {
         // All BMv2s of a lab share a loopback: a build with Thrift wants a port of its own for each.
         let position = spec.switches.iter().position(|s| s.name == switch.name).unwrap_or(0);
         args.extend(["--log-console", "-L", "warn", "--thrift-port"].map(str::to_owned));
@@ -77,7 +78,7 @@ fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec) -> Vec<String> {
     args.push("--".to_owned());
     args.extend(["--grpc-server-addr".to_owned(), switch.grpc.to_string()]);
     args.extend(["--cpu-port".to_owned(), switch.cpu_port.to_string()]);
-    if spec.target == Target::P4switch
+    if target == Target::P4switch
         && let Some(gnmi) = switch.gnmi.filter(|g| *g != switch.grpc)
     {
         args.extend(["--gnmi-server-addr".to_owned(), gnmi.to_string()]);

@@ -63,6 +63,9 @@ pub struct SwitchSpec {
     /// Ports without a cable. Those at the end of a link need not be listed.
     #[serde(default)]
     pub ports: Vec<u32>,
+    /// Which program plays it, if not the lab's.
+    #[serde(default)]
+    pub target: Option<Target>,
     /// More arguments for the program, after all others.
     #[serde(default)]
     pub args: Vec<String>,
@@ -471,12 +474,14 @@ fn parse<T: FromStr>(text: &str, field: &str, example: &str) -> Result<T, LabErr
     text.parse().map_err(|_| LabError::spec(field, text, format!("like {example}")))
 }
 
+/// A lab's name is short, since other names begin with it; nodes may be named as in a site.
 fn check_name(field: &str, name: &str) -> Result<(), LabError> {
+    let limit = if field == "name" { 32 } else { 63 };
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if (1..=32).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') {
+    if (1..=limit).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') {
         return Ok(());
     }
-    Err(LabError::spec(field, format!("`{name}`"), "1 to 32 of a-z, 0-9, `-` and `_`"))
+    Err(LabError::spec(field, format!("`{name}`"), format!("1 to {limit} of a-z, 0-9, `-` and `_`")))
 }
 
 fn check_port(switch: &str, port: u32, cpu_port: u32) -> Result<(), LabError> {
@@ -511,6 +516,7 @@ mod tests {
                 gnmi: None,
                 cpu_port: 255,
                 ports: vec![9],
+                target: None,
                 args: vec![],
             });
         }

@@ -9,7 +9,7 @@ use crate::agent::{ProxyConfig, ShimConfig, TapConfig, UserHostsConfig};
 use crate::error::{Doing, LabError};
 use crate::lab::Lab;
 use crate::layout::{self, Attachment};
-use crate::spec::{HostSpec, LabSpec, Target};
+use crate::spec::{HostSpec, LabSpec, SwitchSpec, Target};
 use crate::state::{self, Process, Role, State};
 use crate::sys::iface::Interfaces;
 use crate::sys::netns::{self, NetNs};
@@ -100,7 +100,8 @@ fn build(mut lab: Lab, cancelled: &AtomicBool) -> Result<Lab, LabError> {
     for host in &spec.hosts {
         prepare_host(&spec, host)?;
     }
-    if spec.target == Target::Bmv2 {
+    let bmv2 = |s: &SwitchSpec| s.target.unwrap_or(spec.target) == Target::Bmv2;
+    if spec.switches.iter().any(bmv2) {
         offloads_off(&spec)?;
     }
     going()?;
