@@ -16,14 +16,15 @@ pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<()> {
     ] {
         at_most(what, limits.max_ops, found)?;
     }
-    if !txn.may_split {
-        at_most("bytes in a transaction", limits.max_request_bytes, txn.size_bytes())?;
-    }
     for key in txn.compares.iter().map(Compare::key) {
         self::key(key)?;
     }
     branch(&txn.ops, limits)?;
-    branch(&txn.otherwise, limits)
+    branch(&txn.otherwise, limits)?;
+    if !txn.may_split {
+        at_most("bytes in a transaction", limits.max_request_bytes, txn.size_bytes())?;
+    }
+    Ok(())
 }
 
 fn branch(ops: &[Op], limits: &Limits) -> Result<()> {

@@ -5,6 +5,7 @@
 //! revision that is still kept; leases remove keys whose holder went away.
 //!
 //! - [`EmbeddedStore`]: one file of this process, durable before a transaction answers.
+//! - [`EtcdStore`]: an etcd cluster, shared by several controllers.
 //! - [`follow`]: a listing and then every change, across disconnects and compaction.
 //! - [`BatchWriter`]: folds a storm of observations into few commits.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -13,8 +14,12 @@ mod batch;
 mod check;
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod follow;
+pub mod mastership;
+pub mod transfer;
 mod types;
+pub mod upgrade;
 
 use std::time::Duration;
 
@@ -26,6 +31,7 @@ pub use batch::{BatchOptions, BatchWriter};
 pub use check::MAX_KEY_BYTES;
 pub use embedded::EmbeddedStore;
 pub use error::{Error, Expected, Result};
+pub use etcd::EtcdStore;
 pub use follow::{Followed, follow};
 pub use types::{
     Batch, Change, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page,

@@ -406,7 +406,7 @@ impl Group<'_, '_> {
             return Ok(Err(Error::FutureRevision { requested: upto, current }));
         }
         if upto > self.numbers.compacted {
-            self.forget(upto, usize::MAX)?;
+            self.forget(upto, usize::MAX, 0)?;
             self.numbers.compacted = upto;
         }
         Ok(Ok(()))
@@ -415,40 +415,39 @@ impl Group<'_, '_> {
     /// Keeps history within its bounds, a bounded amount of work each time.
     fn bound_history(&mut self, history: &HistoryOptions) -> Result<()> {
         let written: usize = self.batches.iter().map(|b| b.events.len()).sum();
+        let budget = 2 * written + 64;
         let too_old = self.numbers.revision.saturating_sub(history.max_revisions);
         if self.numbers.compacted < too_old {
-            self.forget(too_old, 2 * written + 64)?;
+            self.forget(too_old, budget, 0)?;
         }
-        if self.numbers.log_bytes > history.max_bytes
-            && self.numbers.compacted < self.numbers.revision
-        {
-            // The newest tenth stays, however large, so that watches have something to resume on.
-            let newest =
-                self.numbers.revision - (self.numbers.revision - self.numbers.compacted) / 10;
-            self.forget(newest.min(self.numbers.revision - 1), 2 * written + 64)?;
+        if self.numbers.log_bytes > history.max_bytes {
+            // The newest revision stays, however large.
+            self.forget(self.numbers.revision - 1, budget, history.max_bytes)?;
         }
         Ok(())
     }
 
-    /// Removes whole revisions up to `upto`, stopping behind the one that reaches `budget`.
-    fn forget(&mut self, upto: Revision, budget: usize) -> Result<()> {
+    /// Removes whole revisions up to `upto`, oldest first, until it removed `budget` changes or
+    /// the log is no larger than `enough_bytes`.
+    fn forget(&mut self, upto: Revision, budget: usize, enough_bytes: u64) -> Result<()> {
         let mut gone: Vec<(u64, Key)> = Vec::new();
         let mut last = upto;
+        let numbers = &mut self.numbers;
         for row in self.tables.log.range((0, "")..(upto + 1, "")).map_err(storage)? {
             let (at, bytes) = row.map_err(storage)?;
             let (revision, key) = at.value();
-            if gone.len() >= budget && gone.last().is_some_and(|(r, _)| *r < revision) {
+            let enough = gone.len() >= budget || numbers.log_bytes <= enough_bytes;
+            if enough && gone.last().is_none_or(|(r, _)| *r < revision) {
                 last = revision - 1;
                 break;
             }
-            self.numbers.log_bytes =
-                self.numbers.log_bytes.saturating_sub(log_size(key, bytes.value()));
+            numbers.log_bytes = numbers.log_bytes.saturating_sub(log_size(key, bytes.value()));
             gone.push((revision, Key::from(key)));
         }
+        numbers.compacted = numbers.compacted.max(last);
         for (revision, key) in &gone {
             self.tables.log.remove((*revision, &**key)).map_err(storage)?;
         }
-        self.numbers.compacted = self.numbers.compacted.max(last);
         Ok(())
     }
 }

@@ -78,8 +78,8 @@ mod tests {
         assert_eq!(leases.keep_alive(A, at(99)), Some(at(100)));
         assert_eq!(leases.expired(at(149)), vec![]);
         assert_eq!(leases.expired(at(150)), vec![B]);
-        assert_eq!(leases.expired(at(199)).len(), 1);
-        assert_eq!(leases.expired(at(200)), vec![B, A]);
+        assert_eq!(leases.expired(at(198)), vec![B]);
+        assert_eq!(leases.expired(at(199)), vec![B, A]);
         assert_eq!(leases.keep_alive(B, at(150)), None, "over at its very end");
         assert!(leases.end(B) && !leases.end(B));
         assert!(leases.contains(A) && !leases.contains(B));

@@ -4,10 +4,12 @@
 pub mod cut;
 pub mod following;
 pub mod leases;
+pub mod members;
 pub mod model;
 pub mod races;
 pub mod reading;
 pub mod watching;
+pub mod whole;
 pub mod writing;
 
 use std::future::Future;
@@ -60,7 +62,11 @@ macro_rules! suite {
             leases::revoke_and_detach,
             races::counters_are_linearizable,
             races::one_creator_wins,
-            model::agrees_with_the_model
+            model::agrees_with_the_model,
+            whole::moves_there_and_back,
+            whole::backup_and_restore,
+            whole::an_unfinished_target_is_known,
+            whole::formats_upgrade_step_by_step
         );
     };
     ($fixture:ty: $($module:ident::$case:ident),*) => {
