@@ -45,6 +45,8 @@ impl std::fmt::Display for Violation {
 struct Findings<'a> {
     view: &'a View,
     key: Key,
+    /// Whether a conflict is reported at either of the two resources, or only at the later one.
+    either: bool,
     out: Vec<Violation>,
 }
 
@@ -65,20 +67,40 @@ impl Findings<'_> {
         });
     }
 
-    fn invalid(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
+    fn invalid(
+        &mut self,
+        field: impl Into<String>,
+        found: impl ToString,
+        allowed: impl Into<String>,
+    ) {
         self.add(ViolationKind::Invalid, field, found, allowed);
     }
 
-    fn missing(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
+    fn missing(
+        &mut self,
+        field: impl Into<String>,
+        found: impl ToString,
+        allowed: impl Into<String>,
+    ) {
         self.add(ViolationKind::Missing, field, found, allowed);
     }
 
-    fn conflict(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
+    fn conflict(
+        &mut self,
+        field: impl Into<String>,
+        found: impl ToString,
+        allowed: impl Into<String>,
+    ) {
         self.add(ViolationKind::Conflict, field, found, allowed);
     }
 
     fn value(&mut self, field: String, error: ValueError) {
         self.add(ViolationKind::Invalid, field, error.found, error.allowed);
+    }
+
+    /// Whether a conflict with `other` is reported at `own`.
+    fn meets<T: Ord>(&self, other: &T, own: &T) -> bool {
+        other < own || (self.either && other != own)
     }
 
     /// A port that should be an edge port: on a leaf that exists, no end of a link, not the CPU port.
@@ -91,7 +113,11 @@ impl Findings<'_> {
             }
             Some(_) => {
                 if let Some(link) = self.view.link_at(port) {
-                    self.conflict(field, port, format!("a port that is no end of link {}", link.id));
+                    self.conflict(
+                        field,
+                        port,
+                        format!("a port that is no end of link {}", link.id),
+                    );
                 }
             }
         }
@@ -108,20 +134,26 @@ impl Findings<'_> {
 }
 
 impl View {
-    /// Checks every intent. Empty when all is well; otherwise in key order.
+    /// Checks every intent. Empty when all is well; otherwise in key order. A conflict of two intents is reported once, at
+    /// the later one.
     pub fn check(&self) -> Vec<Violation> {
         let mut out = Vec::new();
         for kind in Kind::ALL.iter().filter(|kind| kind.is_intent()) {
             for resource in self.all(*kind) {
-                out.extend(self.check_resource(&resource.key()));
+                out.extend(self.findings(&resource.key(), false));
             }
         }
         out
     }
 
-    /// Checks one intent; nothing when it is not there or is an observation.
+    /// Checks one intent; nothing when it is not there or is an observation. A conflict with another intent is reported
+    /// whichever of the two is asked for.
     pub fn check_resource(&self, key: &Key) -> Vec<Violation> {
-        let mut findings = Findings { view: self, key: key.clone(), out: Vec::new() };
+        self.findings(key, true)
+    }
+
+    fn findings(&self, key: &Key, either: bool) -> Vec<Violation> {
+        let mut findings = Findings { view: self, key: key.clone(), either, out: Vec::new() };
         findings.resource();
         findings.out
     }
@@ -160,9 +192,8 @@ impl View {
                 out.extend(paired.map(|s| Key::new(Kind::Switch, &s.name)));
                 let hosts = self.hosts_on(&switch).filter_map(|(_, h)| h.declared.as_ref());
                 out.extend(hosts.map(|d| Key::new(Kind::Host, &d.name)));
-                let access = self
-                    .access_devices()
-                    .filter(|d| d.ports.iter().any(|p| p.switch == switch));
+                let access =
+                    self.access_devices().filter(|d| d.ports.iter().any(|p| p.switch == switch));
                 out.extend(access.map(|d| Key::new(Kind::AccessDevice, &d.name)));
                 out.extend(self.policies().map(|p| Key::new(Kind::Policy, &p.name)));
             }
@@ -184,13 +215,9 @@ impl View {
                 out.extend(groups.map(|g| Key::new(Kind::Multicast, &g.name)));
                 let Ok(subnet) = name.parse() else { return };
                 // What was in a subnet that is gone, or moved, is found by what is now without one.
-                match self.subnet(&subnet) {
-                    Some(subnet) => out.extend(
-                        self.hosts_in_vlan(subnet.vlan)
-                            .filter_map(|h| h.declared.as_ref())
-                            .map(|d| Key::new(Kind::Host, &d.name)),
-                    ),
-                    None => {}
+                if let Some(subnet) = self.subnet(&subnet) {
+                    let hosts = self.hosts_in_vlan(subnet.vlan).filter_map(|h| h.declared.as_ref());
+                    out.extend(hosts.map(|d| Key::new(Kind::Host, &d.name)));
                 }
                 out.extend(self.routes().map(|r| Key::new(Kind::Route, r.id())));
             }

@@ -8,21 +8,23 @@ use pergola_model::{AnyResource, Key};
 #[derive(Debug, Clone, PartialEq)]
 pub enum IntentChange {
     Create(AnyResource),
-    Update { old: AnyResource, new: AnyResource },
+    Update { old: Box<AnyResource>, new: Box<AnyResource> },
     Delete(AnyResource),
 }
 
 impl IntentChange {
     pub fn key(&self) -> Key {
         match self {
-            IntentChange::Create(r) | IntentChange::Update { new: r, .. } | IntentChange::Delete(r) => r.key(),
+            IntentChange::Create(resource) | IntentChange::Delete(resource) => resource.key(),
+            IntentChange::Update { new, .. } => new.key(),
         }
     }
 
     /// The new state; none for a deletion.
-    pub fn new(&self) -> Option<&AnyResource> {
+    pub fn wanted(&self) -> Option<&AnyResource> {
         match self {
-            IntentChange::Create(new) | IntentChange::Update { new, .. } => Some(new),
+            IntentChange::Create(new) => Some(new),
+            IntentChange::Update { new, .. } => Some(new),
             IntentChange::Delete(_) => None,
         }
     }
@@ -68,7 +70,9 @@ pub fn diff(
     for (key, new) in by_key(wanted) {
         match current.remove(&key) {
             Some(old) if old == new => {}
-            Some(old) => changes.push(IntentChange::Update { old, new }),
+            Some(old) => {
+                changes.push(IntentChange::Update { old: Box::new(old), new: Box::new(new) });
+            }
             None => changes.push(IntentChange::Create(new)),
         }
     }

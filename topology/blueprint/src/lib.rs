@@ -68,7 +68,12 @@ pub fn parse(text: &str) -> Result<Blueprint, Problems> {
 
 /// The JSON Schema of a blueprint, as it is checked in at `topology/blueprint/schema/blueprint.schema.json`.
 pub fn schema() -> String {
-    let schema = schemars::schema_for!(form::BlueprintForm);
+    let mut schema = schemars::schema_for!(form::BlueprintForm).to_value();
+    schema["title"] = "Pergola blueprint".into();
+    // Strings in the model, which YAML takes for numbers when they are written as one.
+    for name in ["PortRange", "IpProto", "EthType"] {
+        schema["$defs"][name]["type"] = serde_json::json!(["string", "integer"]);
+    }
     let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
     text.push('\n');
     text

@@ -12,13 +12,15 @@ use crate::problem::Problem;
 use crate::read::{At, Entries, Many, OrNone};
 use crate::words::VlanRef;
 
+/// The model's field, the file's, and where it stands.
+type Fields = Vec<(String, String, Mark)>;
+
 /// Where a resource and its fields stand in the file.
 #[derive(Debug, Clone, Default)]
 struct Origin {
     path: String,
     at: Mark,
-    /// The model's field, the file's, and where it stands.
-    fields: Vec<(String, String, Mark)>,
+    fields: Fields,
 }
 
 impl Origin {
@@ -40,8 +42,7 @@ impl Origin {
     fn note_many<T>(&mut self, field: &str, written: &str, many: &At<Many<T>>) {
         self.note(field, written, many.at);
         for (i, item) in many.items.iter().enumerate() {
-            let written =
-                if many.list { format!("{written}[{i}]") } else { written.to_owned() };
+            let written = if many.list { format!("{written}[{i}]") } else { written.to_owned() };
             self.note(&format!("{field}[{i}]"), &written, item.at);
         }
     }
@@ -55,16 +56,21 @@ pub(crate) struct Lowered {
     /// Keys of entries that are in the file and could not be read: references to them are not to blame.
     unread: BTreeSet<Key>,
     vlans: BTreeMap<SubnetName, VlanId>,
+    /// Subnets as they are written, also those that could not be read.
+    subnets: BTreeSet<String>,
 }
 
 impl Lowered {
     pub fn of(form: &BlueprintForm) -> Self {
-        let mut out = Lowered::default();
+        let subnets = form.subnets.iter().flat_map(|s| s.names.iter().cloned()).collect();
+        let mut out = Lowered { subnets, ..Lowered::default() };
         out.site(&form.site);
         each(&form.switches, |name, switch| out.switch(&form.site, name, switch));
         each(&form.subnets, |name, subnet| out.subnet(name, subnet));
         each(&form.ports, |span, port| {
-            if let Some((mode, fields)) = out.mode(&format!("ports.{}", written(span)), span.at, port) {
+            if let Some((mode, fields)) =
+                out.mode(&format!("ports.{}", written(span)), span.at, port)
+            {
                 for id in span.ports() {
                     let mut origin = Origin::new(format!("ports.{}", written(span)), span.at);
                     origin.fields.clone_from(&fields);
@@ -120,7 +126,12 @@ impl Lowered {
     fn blames_unread(&self, violation: &Violation) -> bool {
         let found = &violation.found;
         let switch = found.split('/').next().unwrap_or(found);
-        let names_unread = [(Kind::Switch, switch), (Kind::Switch, found), (Kind::Subnet, found), (Kind::Port, found)];
+        let names_unread = [
+            (Kind::Switch, switch),
+            (Kind::Switch, found),
+            (Kind::Subnet, found),
+            (Kind::Port, found),
+        ];
         names_unread.iter().any(|(kind, name)| self.unread.contains(&Key::new(*kind, name)))
             // An address in a subnet that could not be read.
             || (found.parse::<IpAddr>().is_ok() && self.unread.iter().any(|k| k.kind == Kind::Subnet))
@@ -132,7 +143,9 @@ impl Lowered {
         let origin = self.resources.get(&violation.key).map_or(&empty, |(_, origin)| origin);
         let field = violation.field.as_str();
         let holds = |noted: &str| {
-            field.strip_prefix(noted).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            field
+                .strip_prefix(noted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         let noted = origin
             .fields
@@ -140,7 +153,10 @@ impl Lowered {
             .filter(|(noted, _, _)| holds(noted))
             .max_by_key(|(noted, _, _)| noted.len());
         let (path, at) = match noted {
-            Some((_, written, at)) => (format!("{}.{written}", origin.path), *at),
+            Some((noted, written, at)) => {
+                let rest = &field[noted.len()..];
+                (format!("{}.{written}{rest}", origin.path), *at)
+            }
             None if field.is_empty() || field == "id" => (origin.path.clone(), origin.at),
             None => (format!("{}.{field}", origin.path), origin.at),
         };
@@ -266,7 +282,9 @@ impl Lowered {
         let security = match self.security(&path, &form.plaintext, &form.tls) {
             Some(own) => own,
             // The site's was checked where it stands.
-            None => Lowered::default().security("site", &site.plaintext, &site.tls).unwrap_or_default(),
+            None => {
+                Lowered::default().security("site", &site.plaintext, &site.tls).unwrap_or_default()
+            }
         };
         let loopback_v4 = match form.loopback_v4.as_ref().map(|l| &l.value) {
             None => numbered.and_then(|n| n.loopback_v4()),
@@ -315,9 +333,7 @@ impl Lowered {
     fn subnet(&mut self, name: &At<SubnetName>, form: &SubnetForm) {
         let mut origin = Origin::new(format!("subnets.{}", name.value), name.at);
         origin.note("vlan", "vlan", form.vlan.at);
-        for (field, many) in [("gateways", &form.gateways)] {
-            many.iter().for_each(|m| origin.note_many(field, field, m));
-        }
+        form.gateways.iter().for_each(|m| origin.note_many("gateways", "gateways", m));
         form.prefixes.iter().for_each(|m| origin.note_many("prefixes", "prefixes", m));
         let mut relay = DhcpRelay::default();
         if let Some(servers) = &form.dhcp_relay {
@@ -326,11 +342,19 @@ impl Lowered {
                 let written = format!("dhcp_relay[{i}]");
                 match server.value {
                     IpAddr::V4(address) => {
-                        origin.note(&format!("dhcp_relay.v4[{}]", relay.v4.len()), &written, server.at);
+                        origin.note(
+                            &format!("dhcp_relay.v4[{}]", relay.v4.len()),
+                            &written,
+                            server.at,
+                        );
                         relay.v4.push(address);
                     }
                     IpAddr::V6(address) => {
-                        origin.note(&format!("dhcp_relay.v6[{}]", relay.v6.len()), &written, server.at);
+                        origin.note(
+                            &format!("dhcp_relay.v6[{}]", relay.v6.len()),
+                            &written,
+                            server.at,
+                        );
                         relay.v6.push(address);
                     }
                 }
@@ -377,6 +401,8 @@ impl Lowered {
             VlanRef::Id(id) => Some(*id),
             VlanRef::Subnet(name) => match self.vlans.get(name) {
                 Some(vlan) => Some(*vlan),
+                // What is wrong with it is said where it stands.
+                None if self.subnets.contains(name.as_str()) => None,
                 None => {
                     let known: Vec<&str> = self.vlans.keys().map(|n| n.as_str()).collect();
                     let allowed = format!("a VLAN id or one of the subnets: {}", known.join(", "));
@@ -388,19 +414,18 @@ impl Lowered {
     }
 
     /// A port's mode from the fields given, and where the fields stand.
-    fn mode(
-        &mut self,
-        path: &str,
-        at: Mark,
-        form: &PortForm,
-    ) -> Option<(PortMode, Vec<(String, String, Mark)>)> {
+    fn mode(&mut self, path: &str, at: Mark, form: &PortForm) -> Option<(PortMode, Fields)> {
         let mut origin = Origin::default();
         let mut tagged = Vec::new();
         let field = if form.native.is_some() { "mode.native.tagged" } else { "mode.tagged.vlans" };
         for list in form.tagged.iter() {
             origin.note_many(field, "tagged", list);
             for (i, item) in list.items.iter().enumerate() {
-                let step = if list.list { format!("{path}.tagged[{i}]") } else { format!("{path}.tagged") };
+                let step = if list.list {
+                    format!("{path}.tagged[{i}]")
+                } else {
+                    format!("{path}.tagged")
+                };
                 tagged.push(self.vlan(&step, item)?);
             }
         }
@@ -471,7 +496,8 @@ impl Lowered {
                 None => {
                     let blameless = attachments.iter().any(|p| !self.is_known(p));
                     if !blameless {
-                        let allowed = "a VLAN, because neither the port nor the first address says which";
+                        let allowed =
+                            "a VLAN, because neither the port nor the first address says which";
                         self.wrong(name.at, &format!("{path}.vlan"), "nothing", allowed);
                     }
                     return;
@@ -480,7 +506,7 @@ impl Lowered {
         };
         for (i, port) in attachments.iter().enumerate() {
             let key = Key::new(Kind::Port, port);
-            if !self.resources.contains_key(&key) {
+            self.resources.entry(key).or_insert_with(|| {
                 let at = form.port.items[i].at;
                 let implied = Port {
                     id: port.clone(),
@@ -490,8 +516,8 @@ impl Lowered {
                 };
                 // Faults of a port nobody wrote are reported where the host names it.
                 let implied_origin = Origin::new(format!("{path}.port"), at);
-                self.resources.insert(key, (implied.into(), implied_origin));
-            }
+                (implied.into(), implied_origin)
+            });
         }
         let host = HostIntent {
             name: name.value.clone(),

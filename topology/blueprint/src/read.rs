@@ -156,9 +156,32 @@ macro_rules! read_values {
 }
 
 read_values!(
-    SiteName, SwitchName, HostName, SubnetName, PolicyName, GroupName, AccessName, DomainName, PortNo, VlanId, NodeLabel,
-    Dscp, PortId, MacAddr, MacMatch, Prefix, IfAddr, Endpoint, SecretRef, EthType, IpProto, PortRange, TcpFlags,
-    crate::words::VlanRef, crate::words::PortSpan, crate::words::Speed
+    SiteName,
+    SwitchName,
+    HostName,
+    SubnetName,
+    PolicyName,
+    GroupName,
+    AccessName,
+    DomainName,
+    PortNo,
+    VlanId,
+    NodeLabel,
+    Dscp,
+    PortId,
+    MacAddr,
+    MacMatch,
+    Prefix,
+    IfAddr,
+    Endpoint,
+    SecretRef,
+    EthType,
+    IpProto,
+    PortRange,
+    TcpFlags,
+    crate::words::VlanRef,
+    crate::words::PortSpan,
+    crate::words::Speed
 );
 
 /// Types of the standard library, with what they allow.
@@ -336,7 +359,11 @@ impl<K: Read, V: Read> Read for Entries<K, V> {
             let name = key.describe();
             reader.within(&name, |r| {
                 if let Some(first) = seen.insert(name.clone(), key.at) {
-                    r.problem(key.at, &name, format!("each once; it is also in line {}", first.line));
+                    r.problem(
+                        key.at,
+                        &name,
+                        format!("each once; it is also in line {}", first.line),
+                    );
                 }
                 // Both, so that a bad key does not hide a bad value.
                 let (k, v) = (At::<K>::read(key, r), V::read(value, r));

@@ -65,8 +65,9 @@ impl FromStr for PortSpan {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let error =
-            || ValueError::new("ports", text, "SWITCH/PORT or SWITCH/LOW-HIGH with at most 1024 ports");
+        let error = || {
+            ValueError::new("ports", text, "SWITCH/PORT or SWITCH/LOW-HIGH with at most 1024 ports")
+        };
         let (switch, ports) = text.split_once('/').ok_or_else(error)?;
         let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
         let span = PortSpan {
@@ -115,7 +116,11 @@ impl FromStr for Speed {
             Some(value) if value > 0 && text.starts_with(|c: char| c.is_ascii_digit()) => {
                 Ok(Speed(value))
             }
-            _ => Err(ValueError::new("speed", text, "bits a second: a number, or with K, M, G, T: 10G")),
+            _ => Err(ValueError::new(
+                "speed",
+                text,
+                "bits a second: a number, or with K, M, G, T: 10G",
+            )),
         }
     }
 }

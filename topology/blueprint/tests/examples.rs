@@ -1,4 +1,5 @@
 //! The examples are right, come back from export, and the schema that is checked in is the types'.
+#![allow(clippy::unwrap_used)]
 
 use pergola_blueprint::{diff, export, parse, schema};
 use pergola_model::*;
@@ -67,7 +68,8 @@ fn the_schema_that_is_checked_in_is_current() {
 #[test]
 fn diff_orders_changes_and_names_fields() {
     let old = parse(EXAMPLES[0].1).unwrap();
-    let text = EXAMPLES[0].1.replace("vlan: 20\n", "vlan: 21\n").replace("10.0.20.14", "10.0.20.15");
+    let text =
+        EXAMPLES[0].1.replace("vlan: 20\n", "vlan: 21\n").replace("10.0.20.14", "10.0.20.15");
     let new = parse(&text).unwrap();
     let shown = |changes: Vec<_>| {
         changes.iter().map(|c: &pergola_blueprint::IntentChange| c.to_string()).collect::<Vec<_>>()

@@ -1,4 +1,5 @@
 //! Wrong files: each kind of wrong is reported at its line and column, with what was found, and all at once.
+#![allow(clippy::unwrap_used)]
 
 use pergola_blueprint::parse;
 
@@ -8,7 +9,8 @@ fn problems(text: &str) -> Vec<String> {
     problems.list().iter().map(|p| p.to_string()).collect()
 }
 
-const HEAD: &str = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n  spine1: {}\n";
+const HEAD: &str =
+    "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n  spine1: {}\n";
 
 /// The one problem of a right head and a wrong tail, without the line's offset by the head.
 #[track_caller]
@@ -72,7 +74,7 @@ fn a_port_used_twice() {
 fn subnets_that_overlap_or_share_a_vlan() {
     assert_one(
         "subnets:\n  blue: {vlan: 20, gateways: [10.0.0.1/16]}\n  red: {vlan: 10, gateways: [2001:db8::1/64, 10.0.9.1/24]}\n",
-        "8:48: subnets.red.gateways[1]: found `10.0.9.0/24`, allowed: a prefix that does not overlap 10.0.0.0/16 of subnet blue",
+        "8:46: subnets.red.gateways[1]: found `10.0.9.0/24`, allowed: a prefix that does not overlap 10.0.0.0/16 of subnet blue",
     );
     assert_one(
         "subnets:\n  blue: {vlan: 10}\n  red: {vlan: 10}\n",
@@ -87,10 +89,16 @@ fn subnets_that_overlap_or_share_a_vlan() {
 fn gateways_outside_their_subnet() {
     assert_one(
         "subnets:\n  red: {vlan: 10, prefixes: [10.0.1.0/24], gateways: [10.0.2.1/24]}\n",
-        "7:56: subnets.red.gateways[0]: found `10.0.2.1/24`, allowed: a gateway inside the subnet's prefix: 10.0.1.0/24",
+        "7:55: subnets.red.gateways[0]: found `10.0.2.1/24`, allowed: a gateway inside the subnet's prefix: 10.0.1.0/24",
     );
-    assert!(one("subnets:\n  red: {vlan: 10, gateways: [10.0.1.0/24]}\n").contains("7:30: subnets.red.gateways[0]"));
-    assert!(one("subnets:\n  red: {vlan: 10, prefixes: [10.0.1.5/24]}\n").contains("zero host bits, 10.0.1.0/24"));
+    assert!(
+        one("subnets:\n  red: {vlan: 10, gateways: [10.0.1.0/24]}\n")
+            .contains("7:30: subnets.red.gateways[0]")
+    );
+    assert!(
+        one("subnets:\n  red: {vlan: 10, prefixes: [10.0.1.5/24]}\n")
+            .contains("zero host bits, 10.0.1.0/24")
+    );
 }
 
 #[test]
@@ -98,7 +106,14 @@ fn duplicate_labels_ids_and_addresses() {
     let found = problems(
         "site: {name: t}\nswitches:\n  leaf1: {}\n  leaf2: {device_id: 1, node_label: 101, router_mac: 02:00:00:01:00:01}\n",
     );
-    for (line, what) in [(3, "device id"), (3, "node label"), (3, "router MAC"), (4, "device id"), (4, "node label"), (4, "router MAC")] {
+    for (line, what) in [
+        (3, "device id"),
+        (3, "node label"),
+        (3, "router MAC"),
+        (4, "device id"),
+        (4, "node label"),
+        (4, "router MAC"),
+    ] {
         let other = if line == 3 { "leaf2" } else { "leaf1" };
         let wanted = format!("a {what} of its own; {other} has this one");
         assert!(
@@ -120,7 +135,9 @@ fn pairs_and_dual_homing() {
     let found = problems("site: {name: t}\nswitches:\n  leaf1: {pair: leaf2}\n  leaf2: {}\n");
     assert_eq!(
         found,
-        ["3:17: switches.leaf1.pair: found `leaf2`, allowed: a leaf that names leaf1 too; it names none"]
+        [
+            "3:17: switches.leaf1.pair: found `leaf2`, allowed: a leaf that names leaf1 too; it names none"
+        ]
     );
     assert_one(
         "ports: {leaf1/3: {untagged: 10}, leaf2/3: {untagged: 10}}\nhosts:\n  s1: {port: [leaf1/3, leaf2/3]}\n",
@@ -135,12 +152,18 @@ fn hosts_whose_addresses_or_ports_do_not_fit() {
         &format!("{red}hosts:\n  h1: {{port: leaf1/3, vlan: red, ips: [10.0.2.5]}}\n"),
         "8:40: hosts.h1.ips[0]: found `10.0.2.5`, allowed: an address of subnet red: 10.0.1.0/24",
     );
-    assert!(one(&format!("{red}hosts:\n  h1: {{port: leaf1/3, vlan: red, ips: [10.0.1.1]}}\n")).contains("not the gateway"));
+    assert!(
+        one(&format!("{red}hosts:\n  h1: {{port: leaf1/3, vlan: red, ips: [10.0.1.1]}}\n"))
+            .contains("not the gateway")
+    );
     assert_one(
         "ports: {leaf1/3: {tagged: [10, 20]}}\nhosts:\n  h1: {port: leaf1/3, vlan: 30}\n",
         "8:14: hosts.h1.port: found `leaf1/3`, allowed: a port that carries VLAN 30",
     );
-    assert!(one("ports: {leaf1/3: {tagged: [10, 20]}}\nhosts:\n  h1: {port: leaf1/3}\n").contains("hosts.h1.vlan: found `nothing`"));
+    assert!(
+        one("ports: {leaf1/3: {tagged: [10, 20]}}\nhosts:\n  h1: {port: leaf1/3}\n")
+            .contains("hosts.h1.vlan: found `nothing`")
+    );
 }
 
 #[test]
@@ -148,7 +171,7 @@ fn routes_and_policies() {
     let red = "subnets: {red: {vlan: 10, gateways: [10.0.1.1/24]}}\n";
     assert_one(
         &format!("{red}routes:\n  - {{to: 10.9.0.0/16, via: [10.0.1.9, 10.7.0.1]}}\n"),
-        "8:41: routes[0].via[1]: found `10.7.0.1`, allowed: an address of a subnet of domain default",
+        "8:39: routes[0].via[1]: found `10.7.0.1`, allowed: an address of a subnet of domain default",
     );
     assert_one(
         &format!("{red}routes:\n  - {{to: 10.9.0.0/16}}\n"),
@@ -158,7 +181,10 @@ fn routes_and_policies() {
         "policies:\n  p:\n    rules:\n      - {priority: 1, match: {l4_dst: 80}, action: deny}\n",
         "9:30: policies.p.rules[0].match.ip_proto: found `none`, allowed: tcp, udp or sctp beside l4_src or l4_dst",
     );
-    assert!(one("policies:\n  p:\n    rules:\n      - {priority: 0, action: drop}\n      ").contains("priority"));
+    assert!(
+        one("policies:\n  p:\n    rules:\n      - {priority: 0, action: drop}\n      ")
+            .contains("priority")
+    );
 }
 
 #[test]
@@ -188,7 +214,10 @@ fn text_that_is_no_yaml_and_shapes_that_are_wrong() {
     assert_eq!(found.len(), 1);
     assert!(problems("").iter().any(|p| p.contains("site")));
     assert!(problems("- a\n- b\n")[0].contains("a map"));
-    assert!(problems("site: {name: t}\nswitches: [leaf1]\n")[0].starts_with("2:11: switches: found `a list`, allowed: a map"));
+    assert!(
+        problems("site: {name: t}\nswitches: [leaf1]\n")[0]
+            .starts_with("2:11: switches: found `a list`, allowed: a map")
+    );
     assert!(problems("site: {name: t}\nswitches: {leaf1: {}, leaf1: {}}\n").len() == 1);
 }
 

@@ -1,4 +1,5 @@
 //! Any site that passes the checks comes back from export with the same meaning.
+#![allow(clippy::unwrap_used)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
@@ -76,18 +77,27 @@ fn switches(c: &Choices, draw: &mut Draw) -> Vec<Switch> {
             let security = match draw.below(3) {
                 0 => Security::Plaintext(PlaintextReason::Lab),
                 1 => Security::default(),
-                _ => Security::Tls(TlsFiles { ca_file: Some("/etc/a b: c.pem".into()), ..TlsFiles::default() }),
+                _ => Security::Tls(TlsFiles {
+                    ca_file: Some("/etc/a b: c.pem".into()),
+                    ..TlsFiles::default()
+                }),
             };
             Switch {
                 name: name.parse().unwrap(),
                 role,
                 device_id: DeviceId((i + tier).into()),
-                p4runtime: draw.bit().then(|| format!("[::1]:{}", 50_000 + i + tier).parse().unwrap()),
-                gnmi: draw.bit().then(|| format!("127.0.0.1:{}", 51_000 + i + tier).parse().unwrap()),
+                p4runtime: draw
+                    .bit()
+                    .then(|| format!("[::1]:{}", 50_000 + i + tier).parse().unwrap()),
+                gnmi: draw
+                    .bit()
+                    .then(|| format!("127.0.0.1:{}", 51_000 + i + tier).parse().unwrap()),
                 security,
                 node_label: NodeLabel::new(100 + i + tier * 10).unwrap(),
                 loopback_v4: draw.bit().then(|| Ipv4Addr::new(192, 168, tier as u8, i as u8)),
-                loopback_v6: draw.bit().then(|| format!("fd00:ffff::{}:{i}", 1 + tier / 100).parse().unwrap()),
+                loopback_v6: draw
+                    .bit()
+                    .then(|| format!("fd00:ffff::{}:{i}", 1 + tier / 100).parse().unwrap()),
                 router_mac: MacAddr::from_u64(0x0200_0001_0000 + u64::from(tier + i)),
                 pair: pair.then(|| leaf_name(mate).parse().unwrap()),
                 target: [Target::Pergola, Target::Bmv2, Target::Other][draw.below(3)],
@@ -137,7 +147,11 @@ fn resources(c: &Choices) -> Vec<AnyResource> {
             Subnet {
                 name: ["no", "red", "1e5", "a-b"][usize::from(n) - 1].parse().unwrap(),
                 vlan: vlan(n),
-                prefixes: if draw.bit() && gateways.is_empty() { vec![v4.prefix(), v6.prefix()] } else { vec![] },
+                prefixes: if draw.bit() && gateways.is_empty() {
+                    vec![v4.prefix(), v6.prefix()]
+                } else {
+                    vec![]
+                },
                 gateways,
                 dhcp_relay: relay,
                 router_advertisement: RouterAdvertisement {
@@ -232,8 +246,12 @@ fn resources(c: &Choices) -> Vec<AnyResource> {
 fn host(port: &PortId, number: u32, draw: &mut Draw) -> HostIntent {
     HostIntent {
         name: format!("h-{}-{number}", port.switch).parse().unwrap(),
-        mac: MacAddr::from_u64(0x0200_0100_0000 + (u64::from(number) << 8) + port.switch.as_str().len() as u64
-            + u64::from(port.switch.as_str().bytes().last().unwrap()) * 0x1_0000),
+        mac: MacAddr::from_u64(
+            0x0200_0100_0000
+                + (u64::from(number) << 8)
+                + port.switch.as_str().len() as u64
+                + u64::from(port.switch.as_str().bytes().last().unwrap()) * 0x1_0000,
+        ),
         vlan: vlan(1),
         ips: vec![],
         attachments: vec![port.clone()],
@@ -271,7 +289,9 @@ fn policy(c: &Choices, leaf: &SwitchName, draw: &mut Draw) -> Policy {
         rate_bps: NonZeroU64::new(1_000_000_000).unwrap(),
         burst_bytes: NonZeroU32::new(64_000).unwrap(),
     };
-    let action = [RuleAction::Permit, RuleAction::Deny, RuleAction::MirrorToController][draw.below(3)].clone();
+    let action = [RuleAction::Permit, RuleAction::Deny, RuleAction::MirrorToController]
+        [draw.below(3)]
+    .clone();
     let rule = |n, matches, action| Rule {
         priority: priority(n),
         description: (n == 4).then(|| c.text.clone()),

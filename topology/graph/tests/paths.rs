@@ -1,4 +1,5 @@
 //! Shortest paths against a naive search, and the states that take links out.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,10 +37,14 @@ fn name(text: &str) -> SwitchName {
 /// Two leaves that are a pair, two spines: leaf1/1 and leaf2/1 to spine1, /2 to spine2, /9 between the leaves.
 fn square() -> View {
     let mut view = View::default();
-    for (i, (text, role)) in
-        [("leaf1", Role::Leaf), ("leaf2", Role::Leaf), ("spine1", Role::Spine), ("spine2", Role::Spine)]
-            .into_iter()
-            .enumerate()
+    for (i, (text, role)) in [
+        ("leaf1", Role::Leaf),
+        ("leaf2", Role::Leaf),
+        ("spine1", Role::Spine),
+        ("spine2", Role::Spine),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut s = switch(text, role, i as u32 + 1);
         s.pair = match text {
@@ -165,7 +170,12 @@ fn the_graph_is_built_once_for_one_topology() {
     let mut view = square();
     let first = Fabric::of(&view);
     // An edge port is no part of the graph.
-    view.put(PortState { port: "leaf1/5".parse().unwrap(), oper_up: true, speed_bps: None, changed_ms: 0 });
+    view.put(PortState {
+        port: "leaf1/5".parse().unwrap(),
+        oper_up: true,
+        speed_bps: None,
+        changed_ms: 0,
+    });
     assert!(std::sync::Arc::ptr_eq(&first, &Fabric::of(&view.clone())));
     view.put(down("leaf1/1~spine1/1"));
     let second = Fabric::of(&view);
@@ -176,7 +186,11 @@ fn the_graph_is_built_once_for_one_topology() {
 }
 
 /// All distances by repeated relaxation, without a queue and without indexes.
-fn naive(n: usize, edges: &[(usize, usize, bool)], locked: &BTreeSet<usize>) -> Vec<Vec<Option<u16>>> {
+fn naive(
+    n: usize,
+    edges: &[(usize, usize, bool)],
+    locked: &BTreeSet<usize>,
+) -> Vec<Vec<Option<u16>>> {
     (0..n)
         .map(|to| {
             let mut best: Vec<Option<u16>> = vec![None; n];

@@ -30,7 +30,8 @@ impl Findings<'_> {
             self.conflict("mac", host.mac, allowed);
         }
         let key = HostKey::new(host.mac, host.vlan);
-        let twin = self.view.host_intents_of(&key).find(|other| other.name < host.name);
+        let twin =
+            self.view.host_intents_of(&key).find(|other| self.meets(&other.name, &host.name));
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             let allowed = format!("one of its own in VLAN {}; {twin} has this one", host.vlan);
             self.conflict("mac", host.mac, allowed);
@@ -66,7 +67,7 @@ impl Findings<'_> {
             let taken = self.view.hosts_by_ip(*ip).find_map(|other| {
                 let declared = other.declared.as_ref()?;
                 let same = declared.vlan == host.vlan
-                    && declared.name < host.name
+                    && self.meets(&declared.name, &host.name)
                     && declared.ips.contains(ip);
                 same.then(|| declared.name.clone())
             });
@@ -110,7 +111,9 @@ impl Findings<'_> {
             return;
         };
         let twin = self.view.multicast_groups().find(|other| {
-            other.name < group.name && other.subnet == group.subnet && other.group == group.group
+            self.meets(&other.name, &group.name)
+                && other.subnet == group.subnet
+                && other.group == group.group
         });
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             let allowed = format!("one of its own in subnet {}; {twin} has it", group.subnet);
@@ -133,7 +136,7 @@ impl Findings<'_> {
             let other = self
                 .view
                 .access_devices()
-                .find(|other| other.name < device.name && other.ports.contains(port));
+                .find(|other| self.meets(&other.name, &device.name) && other.ports.contains(port));
             if let Some(other) = other.map(|o| o.name.clone()) {
                 self.conflict(&field, port, format!("a port of its own; {other} has this one"));
             }

@@ -105,7 +105,8 @@ impl Findings<'_> {
             if let Some(address) = switch.loopback_v6.filter(|a| Some(*a) == other.loopback_v6) {
                 self.conflict("loopback_v6", address, taken("loopback"));
             }
-            let same = |field: &Option<crate::ip::Endpoint>, theirs: &Option<crate::ip::Endpoint>| {
+            let same = |field: &Option<crate::ip::Endpoint>,
+                        theirs: &Option<crate::ip::Endpoint>| {
                 field.clone().filter(|f| Some(f) == theirs.as_ref())
             };
             if let Some(endpoint) = same(&switch.p4runtime, &other.p4runtime) {
@@ -142,7 +143,8 @@ impl Findings<'_> {
             Some(other) => match &other.pair {
                 Some(back) if *back == switch.name => {}
                 Some(third) => {
-                    let allowed = format!("a leaf that names {} too; it names {third}", switch.name);
+                    let allowed =
+                        format!("a leaf that names {} too; it names {third}", switch.name);
                     self.conflict("pair", pair, allowed);
                 }
                 None => {
@@ -183,7 +185,11 @@ impl Findings<'_> {
             }
             PortMode::Native { native, tagged } => {
                 if tagged.is_empty() {
-                    self.invalid("mode.native.tagged", "none", "one VLAN or more, or mode untagged");
+                    self.invalid(
+                        "mode.native.tagged",
+                        "none",
+                        "one VLAN or more, or mode untagged",
+                    );
                 }
                 self.repeated("mode.native.tagged", tagged);
                 if let Some(i) = tagged.iter().position(|vlan| vlan == native) {
@@ -225,7 +231,7 @@ impl Findings<'_> {
                 Some(_) => {}
             }
             // The later of two links is the one reported.
-            let others = self.view.links_at(end).filter(|l| l.id < *id);
+            let others = self.view.links_at(end).filter(|l| self.meets(&l.id, id));
             let others: Vec<String> = others.map(|l| l.id.to_string()).collect();
             for other in others {
                 self.conflict("id", end, format!("a port no other link uses; {other} does"));

@@ -8,7 +8,10 @@ use crate::subnet::Subnet;
 
 impl Findings<'_> {
     pub(super) fn subnet(&mut self, subnet: &Arc<Subnet>) {
-        let twin = self.view.subnets_of_vlan(subnet.vlan).find(|other| other.name < subnet.name);
+        let twin = self
+            .view
+            .subnets_of_vlan(subnet.vlan)
+            .find(|other| self.meets(&other.name, &subnet.name));
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             self.conflict("vlan", subnet.vlan, format!("a VLAN of its own; {twin} has this one"));
         }
@@ -37,10 +40,11 @@ impl Findings<'_> {
             let view = self.view;
             let overlapping = view
                 .subnets()
-                .filter(|o| o.name < subnet.name && o.domain == subnet.domain)
+                .filter(|o| self.meets(&o.name, &subnet.name) && o.domain == subnet.domain)
                 .find_map(|o| Some((o, o.all_prefixes().find(|p| p.overlaps(prefix))?)));
             if let Some((other, theirs)) = overlapping {
-                let allowed = format!("a prefix that does not overlap {theirs} of subnet {}", other.name);
+                let allowed =
+                    format!("a prefix that does not overlap {theirs} of subnet {}", other.name);
                 self.conflict(&field, prefix, allowed);
             }
         }
