@@ -181,10 +181,11 @@ fn routes_and_policies() {
         "policies:\n  p:\n    rules:\n      - {priority: 1, match: {l4_dst: 80}, action: deny}\n",
         "9:30: policies.p.rules[0].match.ip_proto: found `none`, allowed: tcp, udp or sctp beside l4_src or l4_dst",
     );
-    assert!(
-        one("policies:\n  p:\n    rules:\n      - {priority: 0, action: drop}\n      ")
-            .contains("priority")
-    );
+    let rules = "policies:\n  p:\n    rules:\n      - {priority: 0, action: drop}\n";
+    let both = problems(&format!("{HEAD}{rules}"));
+    assert_eq!(both.len(), 2, "{both:#?}");
+    assert_eq!(both[0], "9:20: policies.p.rules[0].priority: found `0`, allowed: 1 to 65535");
+    assert!(both[1].starts_with("9:31: policies.p.rules[0].action: found `drop`"));
 }
 
 #[test]
