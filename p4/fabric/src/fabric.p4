@@ -1,0 +1,97 @@
+/* The central-office pipeline, v1model. README.md in p4/ has the diagram. */
+#include <core.p4>
+#include <v1model.p4>
+
+#include "sizes.p4"
+#include "headers.p4"
+#include "parser.p4"
+#include "ingress/filtering.p4"
+#include "ingress/line.p4"
+#include "ingress/hashing.p4"
+#include "ingress/qos.p4"
+#include "ingress/chain.p4"
+#include "ingress/upf.p4"
+#include "ingress/forwarding.p4"
+#include "ingress/acl.p4"
+#include "ingress/next.p4"
+#include "ingress/line_down.p4"
+#include "egress/rewrite.p4"
+
+const bit<32> INSTANCE_INGRESS_CLONE = 1;
+
+control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
+    Filtering() filtering;
+    LineUp() line_up;
+    SliceTc() slice_tc;
+    ChainClassify() chain_classify;
+    ChainSteer() chain_steer;
+    Hashing() hashing;
+    Upf() upf;
+    Forwarding() forwarding;
+    Acl() acl;
+    PreNext() pre_next;
+    Next() next;
+    LineDown() line_down;
+    Police() police;
+
+    apply {
+        if (hdr.packet_out.isValid()) {
+            if (hdr.packet_out.submit == 0) {
+                std.egress_spec = hdr.packet_out.egress_port;
+                local.bypass_egress = 1;
+                hdr.packet_out.setInvalid();
+                exit;
+            }
+            hdr.packet_out.setInvalid();
+        }
+        if (std.parser_error != error.NoError || std.checksum_error == 1) {
+            mark_to_drop(std);
+            exit;
+        }
+
+        filtering.apply(hdr, local, std);
+        line_up.apply(hdr, local, std);
+        slice_tc.apply(hdr, local, std);
+        upf.apply(hdr, local, std);
+        chain_classify.apply(hdr, local, std);
+        hashing.apply(hdr, local);
+        if (local.in_chain == 1) { chain_steer.apply(hdr, local, std); }
+        // Inside a chain the chain decides; a base station behind IPv6 users is reached by IPv4.
+        if (local.in_chain == 0) {
+            if (local.push_gtpu == 1) { local.fwd = FWD_IPV4; }
+            forwarding.apply(hdr, local, std);
+        }
+        acl.apply(hdr, local, std);
+        if (local.to_line == 1) { line_down.apply(hdr, local, std); }
+        if (local.skip_next == 0 && local.drop == 0) {
+            pre_next.apply(hdr, local);
+            next.apply(hdr, local, std);
+        }
+        police.apply(local, std);
+
+        // Everything above only takes notes: a punted copy leaves also when the packet dies here.
+        if (local.drop == 1) {
+            std.mcast_grp = 0;
+            mark_to_drop(std);
+        }
+    }
+}
+
+control FabricEgress(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
+    Rewrite() rewrite;
+
+    apply {
+        if (std.instance_type == INSTANCE_INGRESS_CLONE || std.egress_port == CPU_PORT) {
+            hdr.packet_out.setInvalid();
+            hdr.packet_in.setValid();
+            hdr.packet_in.ingress_port = local.ingress_port;
+            hdr.packet_in._pad = 0;
+            hdr.packet_in.punt_id = local.punt_id;
+        } else if (local.bypass_egress == 0) {
+            rewrite.apply(hdr, local, std);
+        }
+    }
+}
+
+V1Switch(FabricParser(), FabricVerifyChecksum(), FabricIngress(), FabricEgress(),
+         FabricComputeChecksum(), FabricDeparser()) main;

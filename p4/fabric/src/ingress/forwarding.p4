@@ -1,0 +1,279 @@
+/* Where to: bridging, labels, routes, multicast groups. */
+
+control Forwarding(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
+    direct_counter(CounterType.packets_and_bytes) bridging_counter;
+    direct_counter(CounterType.packets_and_bytes) mpls_counter;
+    direct_counter(CounterType.packets_and_bytes) ipv4_unicast_counter;
+    direct_counter(CounterType.packets_and_bytes) ipv6_unicast_counter;
+    direct_counter(CounterType.packets_and_bytes) ipv4_multicast_counter;
+    direct_counter(CounterType.packets_and_bytes) ipv6_multicast_counter;
+
+    // -- Bridging -----------------------------------------------------------------------------
+
+    action bridge_to_port(port_t port) {
+        std.egress_spec = port;
+        local.skip_next = 1;
+        bridging_counter.count();
+    }
+
+    action bridge_to_next(next_t next_id) {
+        local.next_id = next_id;
+        bridging_counter.count();
+    }
+
+    action flood(mcast_t group) {
+        std.mcast_grp = group;
+        local.skip_next = 1;
+        bridging_counter.count();
+    }
+
+    action bridge_drop() {
+        local.drop = 1;
+        bridging_counter.count();
+    }
+
+    /* A known address with a full mask; broadcast, multicast and unknown ones with less. */
+    table bridging {
+        key = {
+            local.vlan_id    : exact   @name("vlan_id");
+            hdr.ethernet.dst : ternary @name("eth_dst");
+        }
+        actions = { bridge_to_port; bridge_to_next; flood; bridge_drop; }
+        const default_action = bridge_drop();
+        counters = bridging_counter;
+        size = BRIDGING_SIZE;
+    }
+
+    // -- MPLS ---------------------------------------------------------------------------------
+
+    /* The last hop before the labelled leaf, or a label of our own: one label comes off. */
+    action pop_and_next(next_t next_id) {
+        local.next_id = next_id;
+        hdr.mpls.pop_front(1);
+        mpls_counter.count();
+    }
+
+    /* In transit: the label stays. */
+    action keep_and_next(next_t next_id) {
+        local.next_id = next_id;
+        mpls_counter.count();
+    }
+
+    /* A service label of a routed network: off with it, and route in there. */
+    action pop_and_route(vrf_t vrf) {
+        local.vrf = vrf;
+        hdr.mpls.pop_front(1);
+        mpls_counter.count();
+    }
+
+    /* A service label of a chain: it names the instance on this leaf. */
+    action pop_to_instance(port_t port, vlan_t vlan_id, mac_t eth_src, mac_t eth_dst) {
+        std.egress_spec = port;
+        local.vlan_id = vlan_id;
+        hdr.mpls.pop_front(1);
+        hdr.ethernet.src = eth_src;
+        hdr.ethernet.dst = eth_dst;
+        local.skip_next = 1;
+        mpls_counter.count();
+    }
+
+    action mpls_drop() {
+        local.drop = 1;
+        mpls_counter.count();
+    }
+
+    table mpls {
+        key = { hdr.mpls[0].label : exact @name("label"); }
+        actions = { pop_and_next; keep_and_next; pop_and_route; pop_to_instance; mpls_drop; }
+        const default_action = mpls_drop();
+        counters = mpls_counter;
+        size = MPLS_SIZE;
+    }
+
+    // -- IPv4 ---------------------------------------------------------------------------------
+
+    action route_v4(next_t next_id) {
+        local.next_id = next_id;
+        local.routed = 1;
+        ipv4_unicast_counter.count();
+    }
+
+    /* A host on a port of this switch. */
+    action to_host_v4(port_t port, vlan_t vlan_id, mac_t eth_src, mac_t eth_dst) {
+        std.egress_spec = port;
+        local.vlan_id = vlan_id;
+        hdr.ethernet.src = eth_src;
+        hdr.ethernet.dst = eth_dst;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv4_unicast_counter.count();
+    }
+
+    action to_line_v4(line_t line_id) {
+        local.to_line = 1;
+        local.down_line_id = line_id;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv4_unicast_counter.count();
+    }
+
+    /* A connected prefix whose host is not known yet: the controller asks for it. */
+    action glean_v4(bit<16> punt_id) {
+        local.punt_id = punt_id;
+        clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
+        local.drop = 1;
+        ipv4_unicast_counter.count();
+    }
+
+    action drop_v4() {
+        local.drop = 1;
+        ipv4_unicast_counter.count();
+    }
+
+    table ipv4_unicast {
+        key = {
+            local.vrf    : exact @name("vrf");
+            local.dst_v4 : lpm   @name("ipv4_dst");
+        }
+        actions = { route_v4; to_host_v4; to_line_v4; glean_v4; drop_v4; }
+        const default_action = drop_v4();
+        counters = ipv4_unicast_counter;
+        size = IPV4_UNICAST_SIZE;
+    }
+
+    action multicast_v4(mcast_t group) {
+        std.mcast_grp = group;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv4_multicast_counter.count();
+    }
+
+    /* Within the VLAN: to those who asked (RFC 4541). */
+    action snooped_v4(mcast_t group) {
+        std.mcast_grp = group;
+        local.skip_next = 1;
+        ipv4_multicast_counter.count();
+    }
+
+    table ipv4_multicast {
+        key = {
+            local.vlan_id : exact   @name("vlan_id");
+            hdr.ipv4.dst  : exact   @name("ipv4_dst");
+            hdr.ipv4.src  : ternary @name("ipv4_src");
+        }
+        actions = { multicast_v4; snooped_v4; @defaultonly NoAction; }
+        const default_action = NoAction();
+        counters = ipv4_multicast_counter;
+        size = IPV4_MULTICAST_SIZE;
+    }
+
+    // -- IPv6 ---------------------------------------------------------------------------------
+
+    action route_v6(next_t next_id) {
+        local.next_id = next_id;
+        local.routed = 1;
+        ipv6_unicast_counter.count();
+    }
+
+    action to_host_v6(port_t port, vlan_t vlan_id, mac_t eth_src, mac_t eth_dst) {
+        std.egress_spec = port;
+        local.vlan_id = vlan_id;
+        hdr.ethernet.src = eth_src;
+        hdr.ethernet.dst = eth_dst;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv6_unicast_counter.count();
+    }
+
+    action to_line_v6(line_t line_id) {
+        local.to_line = 1;
+        local.down_line_id = line_id;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv6_unicast_counter.count();
+    }
+
+    action glean_v6(bit<16> punt_id) {
+        local.punt_id = punt_id;
+        clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
+        local.drop = 1;
+        ipv6_unicast_counter.count();
+    }
+
+    action drop_v6() {
+        local.drop = 1;
+        ipv6_unicast_counter.count();
+    }
+
+    table ipv6_unicast {
+        key = {
+            local.vrf    : exact @name("vrf");
+            hdr.ipv6.dst : lpm   @name("ipv6_dst");
+        }
+        actions = { route_v6; to_host_v6; to_line_v6; glean_v6; drop_v6; }
+        const default_action = drop_v6();
+        counters = ipv6_unicast_counter;
+        size = IPV6_UNICAST_SIZE;
+    }
+
+    action multicast_v6(mcast_t group) {
+        std.mcast_grp = group;
+        local.routed = 1;
+        local.skip_next = 1;
+        ipv6_multicast_counter.count();
+    }
+
+    action snooped_v6(mcast_t group) {
+        std.mcast_grp = group;
+        local.skip_next = 1;
+        ipv6_multicast_counter.count();
+    }
+
+    table ipv6_multicast {
+        key = {
+            local.vlan_id : exact   @name("vlan_id");
+            hdr.ipv6.dst  : exact   @name("ipv6_dst");
+            hdr.ipv6.src  : ternary @name("ipv6_src");
+        }
+        actions = { multicast_v6; snooped_v6; @defaultonly NoAction; }
+        const default_action = NoAction();
+        counters = ipv6_multicast_counter;
+        size = IPV6_MULTICAST_SIZE;
+    }
+
+    apply {
+        if (local.fwd == FWD_MPLS) {
+            if (hdr.mpls[0].isValid() && hdr.mpls[0].ttl > 1) {
+                hdr.mpls[0].ttl = hdr.mpls[0].ttl - 1;
+                switch (mpls.apply().action_run) {
+                    pop_and_route: {
+                        if (hdr.ipv4.isValid()) { local.fwd = FWD_IPV4; }
+                        else { local.fwd = FWD_IPV6; }
+                    }
+                    default: { }
+                }
+            } else {
+                local.drop = 1;
+            }
+            // With the last label gone the payload has its own type again.
+            if (!hdr.mpls[0].isValid()) {
+                if (hdr.ipv4.isValid()) { hdr.eth_type.value = ETHERTYPE_IPV4; }
+                else if (hdr.ipv6.isValid()) { hdr.eth_type.value = ETHERTYPE_IPV6; }
+            }
+        }
+
+        if (local.fwd == FWD_IPV4) {
+            if (local.push_gtpu == 1 || hdr.ipv4.isValid()) { ipv4_unicast.apply(); }
+            else { local.drop = 1; }
+        } else if (local.fwd == FWD_IPV6) {
+            if (hdr.ipv6.isValid()) { ipv6_unicast.apply(); }
+            else { local.drop = 1; }
+        } else if (local.fwd == FWD_IPV4_MC) {
+            if (!ipv4_multicast.apply().hit) { bridging.apply(); }
+        } else if (local.fwd == FWD_IPV6_MC) {
+            if (!ipv6_multicast.apply().hit) { bridging.apply(); }
+        } else if (local.fwd == FWD_BRIDGING && local.out_as_is == 0) {
+            bridging.apply();
+        }
+    }
+}

@@ -1,0 +1,297 @@
+/* Parser, checksums and deparser. */
+#ifndef PARSER_P4
+#define PARSER_P4
+
+#include "headers.p4"
+
+parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
+                    inout standard_metadata_t std) {
+    state start {
+        local.ingress_port = std.ingress_port;
+        transition select(std.ingress_port) {
+            CPU_PORT: packet_out;
+            default: ethernet;
+        }
+    }
+
+    state packet_out {
+        packet.extract(hdr.packet_out);
+        transition ethernet;
+    }
+
+    state ethernet {
+        packet.extract(hdr.ethernet);
+        transition select(packet.lookahead<bit<16>>()) {
+            ETHERTYPE_QINQ: vlan;
+            ETHERTYPE_QINQ_OLD: vlan;
+            ETHERTYPE_VLAN: vlan;
+            default: eth_type;
+        }
+    }
+
+    state vlan {
+        packet.extract(hdr.vlan);
+        local.tagged = 1;
+        local.vlan_id = hdr.vlan.vid;
+        local.pcp = hdr.vlan.pcp;
+        transition select(packet.lookahead<bit<16>>()) {
+            ETHERTYPE_VLAN: inner_vlan;
+            default: eth_type;
+        }
+    }
+
+    state inner_vlan {
+        packet.extract(hdr.inner_vlan);
+        local.double_tagged = 1;
+        local.inner_vlan_id = hdr.inner_vlan.vid;
+        transition eth_type;
+    }
+
+    state eth_type {
+        packet.extract(hdr.eth_type);
+        local.eth_type = hdr.eth_type.value;
+        transition select(hdr.eth_type.value) {
+            ETHERTYPE_IPV4: ipv4;
+            ETHERTYPE_IPV6: ipv6;
+            ETHERTYPE_MPLS: mpls;
+            ETHERTYPE_ARP: arp;
+            ETHERTYPE_PPPOES: pppoe;
+            default: accept;
+        }
+    }
+
+    state mpls {
+        packet.extract(hdr.mpls.next);
+        transition select(hdr.mpls.last.bos) {
+            0: mpls;
+            default: mpls_payload;
+        }
+    }
+
+    state mpls_payload {
+        transition select(packet.lookahead<bit<4>>()) {
+            4: ipv4;
+            6: ipv6;
+            default: accept;
+        }
+    }
+
+    state arp {
+        packet.extract(hdr.arp);
+        local.src_v4 = hdr.arp.spa;
+        local.dst_v4 = hdr.arp.tpa;
+        transition accept;
+    }
+
+    state pppoe {
+        packet.extract(hdr.pppoe);
+        transition select(hdr.pppoe.protocol) {
+            PPP_IPV4: ipv4;
+            PPP_IPV6: ipv6;
+            default: accept;
+        }
+    }
+
+    state ipv4 {
+        packet.extract(hdr.ipv4);
+        local.ip_proto = hdr.ipv4.protocol;
+        local.src_v4 = hdr.ipv4.src;
+        local.dst_v4 = hdr.ipv4.dst;
+        local.dscp = hdr.ipv4.dscp;
+        transition select(hdr.ipv4.ihl) {
+            5: ipv4_payload;
+            0 .. 4: reject;
+            default: ipv4_options;
+        }
+    }
+
+    state ipv4_options {
+        packet.extract(hdr.ipv4_options, ((bit<32>)hdr.ipv4.ihl - 5) << 5);
+        transition ipv4_payload;
+    }
+
+    state ipv4_payload {
+        transition select(hdr.ipv4.frag_offset, hdr.ipv4.protocol) {
+            (0, PROTO_TCP): tcp;
+            (0, PROTO_UDP): udp;
+            (0, PROTO_ICMP): icmp;
+            (0, PROTO_IGMP): igmp;
+            default: accept;
+        }
+    }
+
+    state ipv6 {
+        packet.extract(hdr.ipv6);
+        local.ip_proto = hdr.ipv6.next_header;
+        local.dscp = hdr.ipv6.dscp;
+        transition select(hdr.ipv6.next_header) {
+            PROTO_TCP: tcp;
+            PROTO_UDP: udp;
+            PROTO_ICMPV6: icmp;
+            default: accept;
+        }
+    }
+
+    state tcp {
+        packet.extract(hdr.tcp);
+        local.l4_sport = hdr.tcp.sport;
+        local.l4_dport = hdr.tcp.dport;
+        transition accept;
+    }
+
+    state icmp {
+        packet.extract(hdr.icmp);
+        local.icmp_type = hdr.icmp.type;
+        local.icmp_code = hdr.icmp.code;
+        transition accept;
+    }
+
+    state igmp {
+        packet.extract(hdr.igmp);
+        transition accept;
+    }
+
+    state udp {
+        packet.extract(hdr.udp);
+        local.l4_sport = hdr.udp.sport;
+        local.l4_dport = hdr.udp.dport;
+        transition select(hdr.udp.dport, hdr.ipv4.isValid()) {
+            (UDP_PORT_GTPU, true): gtpu_check;
+            default: accept;
+        }
+    }
+
+    /* Version 1, GTP (not GTP'), carrying a user packet. */
+    state gtpu_check {
+        transition select(packet.lookahead<bit<16>>()) {
+            0x30ff &&& 0xf0ff: gtpu;
+            default: accept;
+        }
+    }
+
+    state gtpu {
+        packet.extract(hdr.gtpu);
+        local.teid = hdr.gtpu.teid;
+        transition select(hdr.gtpu.ex_flag, hdr.gtpu.seq_flag, hdr.gtpu.npdu_flag) {
+            (0, 0, 0): gtpu_payload;
+            default: gtpu_options;
+        }
+    }
+
+    state gtpu_options {
+        packet.extract(hdr.gtpu_options);
+        transition select(hdr.gtpu.ex_flag, hdr.gtpu_options.next_ext,
+                          packet.lookahead<bit<8>>()) {
+            (1, GTPU_EXT_PSC, 1): gtpu_psc;
+            (1, 0, _): gtpu_payload;
+            (0, _, _): gtpu_payload;
+            default: accept;
+        }
+    }
+
+    state gtpu_psc {
+        packet.extract(hdr.gtpu_psc);
+        transition select(hdr.gtpu_psc.next_ext) {
+            0: gtpu_payload;
+            default: accept;
+        }
+    }
+
+    state gtpu_payload {
+        transition select(packet.lookahead<bit<4>>()) {
+            4: inner_ipv4;
+            6: inner_ipv6;
+            default: accept;
+        }
+    }
+
+    state inner_ipv4 {
+        packet.extract(hdr.inner_ipv4);
+        transition select(hdr.inner_ipv4.ihl, hdr.inner_ipv4.frag_offset,
+                          hdr.inner_ipv4.protocol) {
+            (5, 0, PROTO_TCP): inner_tcp;
+            (5, 0, PROTO_UDP): inner_udp;
+            (5, 0, PROTO_ICMP): inner_icmp;
+            default: accept;
+        }
+    }
+
+    state inner_ipv6 {
+        packet.extract(hdr.inner_ipv6);
+        transition select(hdr.inner_ipv6.next_header) {
+            PROTO_TCP: inner_tcp;
+            PROTO_UDP: inner_udp;
+            PROTO_ICMPV6: inner_icmp;
+            default: accept;
+        }
+    }
+
+    state inner_tcp {
+        packet.extract(hdr.inner_tcp);
+        transition accept;
+    }
+
+    state inner_udp {
+        packet.extract(hdr.inner_udp);
+        transition accept;
+    }
+
+    state inner_icmp {
+        packet.extract(hdr.inner_icmp);
+        transition accept;
+    }
+}
+
+#define IPV4_FIELDS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
+                         h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst }
+
+control FabricVerifyChecksum(inout headers_t hdr, inout local_t local) {
+    apply {
+        verify_checksum(hdr.ipv4.isValid() && hdr.ipv4.ihl == 5, IPV4_FIELDS(hdr.ipv4),
+                        hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+    }
+}
+
+control FabricComputeChecksum(inout headers_t hdr, inout local_t local) {
+    apply {
+        update_checksum(hdr.ipv4.isValid() && hdr.ipv4.ihl == 5, IPV4_FIELDS(hdr.ipv4),
+                        hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+        update_checksum(hdr.outer_ipv4.isValid(), IPV4_FIELDS(hdr.outer_ipv4),
+                        hdr.outer_ipv4.hdr_checksum, HashAlgorithm.csum16);
+    }
+}
+
+control FabricDeparser(packet_out packet, in headers_t hdr) {
+    apply {
+        packet.emit(hdr.packet_in);
+        packet.emit(hdr.ethernet);
+        packet.emit(hdr.vlan);
+        packet.emit(hdr.inner_vlan);
+        packet.emit(hdr.eth_type);
+        packet.emit(hdr.mpls);
+        packet.emit(hdr.arp);
+        packet.emit(hdr.pppoe);
+        packet.emit(hdr.outer_ipv4);
+        packet.emit(hdr.outer_udp);
+        packet.emit(hdr.outer_gtpu);
+        packet.emit(hdr.outer_gtpu_options);
+        packet.emit(hdr.outer_gtpu_psc);
+        packet.emit(hdr.ipv4);
+        packet.emit(hdr.ipv4_options);
+        packet.emit(hdr.ipv6);
+        packet.emit(hdr.tcp);
+        packet.emit(hdr.udp);
+        packet.emit(hdr.icmp);
+        packet.emit(hdr.igmp);
+        packet.emit(hdr.gtpu);
+        packet.emit(hdr.gtpu_options);
+        packet.emit(hdr.gtpu_psc);
+        packet.emit(hdr.inner_ipv4);
+        packet.emit(hdr.inner_ipv6);
+        packet.emit(hdr.inner_tcp);
+        packet.emit(hdr.inner_udp);
+        packet.emit(hdr.inner_icmp);
+    }
+}
+
+#endif
