@@ -1,0 +1,129 @@
+//! What every switch needs: the session that copies packets to the controller, the addresses it routes for, its fabric
+//! ports.
+
+use pergola_model::{ChangedKey, Key, Kind, LinkId, MacAddr, Switch, SwitchName, View};
+use pergola_pipeline::tables::{fwd_classifier, ingress_port_vlan};
+use pergola_pipeline::{Entity, Replica, reserved};
+use pergola_plan::{App, Emitter, Unit, UnitSet};
+
+use crate::office::{FABRIC_VLAN, Office, mac, port, unit};
+
+pub struct Base;
+
+const SWITCH: &str = "switch";
+const LINK: &str = "link";
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const MPLS: u16 = 0x8847;
+
+impl App<Office> for Base {
+    fn name(&self) -> &'static str {
+        "base"
+    }
+
+    fn units(&self, view: &View, out: &mut UnitSet) {
+        out.extend(view.switches().map(|s| unit(SWITCH, s.name.as_str())));
+        out.extend(view.links().map(|l| unit(LINK, &l.id.to_string())));
+    }
+
+    fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
+        match change.key.kind {
+            Kind::Site => {
+                self.units(old, out);
+                self.units(new, out);
+            }
+            Kind::Switch => {
+                out.insert(unit(SWITCH, &change.key.name));
+                if let Ok(name) = change.key.name.parse::<SwitchName>() {
+                    for view in [old, new] {
+                        out.extend(view.links_of(&name).map(|l| unit(LINK, &l.id.to_string())));
+                    }
+                }
+            }
+            Kind::Link => out.insert(unit(LINK, &change.key.name)),
+            _ => {}
+        }
+    }
+
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+        let Some(name) = unit.as_name() else { return };
+        if unit.kind == SWITCH {
+            let switch = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n).cloned());
+            if let Some(switch) = switch {
+                plan_switch(view, &switch, out);
+            }
+        } else if let Ok(id) = name.parse::<LinkId>()
+            && view.link(&id).is_some()
+        {
+            plan_link(view, &id, out);
+        }
+    }
+}
+
+fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_, Office>) {
+    let device = &switch.name;
+    let cause = Key::new(Kind::Switch, device);
+    let cpu = Replica { port: reserved::CPU_PORT.into(), instance: 1 };
+    out.emit(device, Entity::clone_session(reserved::CPU_CLONE_SESSION, [cpu], 0, 0), &cause);
+
+    // What the controller sends through the tables enters here.
+    let key = ingress_port_vlan::Key {
+        ig_port: reserved::CPU_PORT,
+        vlan_is_valid: 0,
+        vlan_id: None,
+        inner_vlan_is_valid: None,
+        inner_vlan_id: None,
+        priority: 1,
+    };
+    let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
+    out.emit(device, ingress_port_vlan::entry(key, act), &cause);
+
+    let mut own = vec![switch.router_mac];
+    let gateway = view.gateway_mac(switch);
+    if gateway != switch.router_mac {
+        own.push(gateway);
+    }
+    for address in own {
+        for (eth_type, fwd) in
+            [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6), (MPLS, reserved::FWD_MPLS)]
+        {
+            out.emit(device, classify(address, MacAddr::BROADCAST, eth_type, fwd, 20), &cause);
+        }
+    }
+    // RFC 1112 6.4 and RFC 2464 7: how groups look on Ethernet.
+    let v4 = (MacAddr([0x01, 0, 0x5e, 0, 0, 0]), MacAddr([0xff, 0xff, 0xff, 0x80, 0, 0]));
+    let v6 = (MacAddr([0x33, 0x33, 0, 0, 0, 0]), MacAddr([0xff, 0xff, 0, 0, 0, 0]));
+    out.emit(device, classify(v4.0, v4.1, IPV4, reserved::FWD_IPV4_MULTICAST, 10), &cause);
+    out.emit(device, classify(v6.0, v6.1, IPV6, reserved::FWD_IPV6_MULTICAST, 10), &cause);
+}
+
+fn classify(value: MacAddr, mask: MacAddr, eth_type: u16, fwd: u8, priority: u32) -> Entity {
+    let key = fwd_classifier::Key {
+        ig_port: None,
+        eth_dst: pergola_pipeline::table::masked(mac(value), mac(mask)),
+        eth_type,
+        priority,
+    };
+    fwd_classifier::entry(key, fwd_classifier::Act::SetForwarding { fwd })
+}
+
+/// Fabric links carry frames without tags, labelled or routed to the switch itself.
+fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_, Office>) {
+    let cause = Key::new(Kind::Link, id);
+    for end in id.ends() {
+        if view.switch(&end.switch).is_none() {
+            continue;
+        }
+        let key = ingress_port_vlan::Key {
+            ig_port: port(end),
+            vlan_is_valid: 0,
+            vlan_id: None,
+            inner_vlan_is_valid: None,
+            inner_vlan_id: None,
+            priority: 1,
+        };
+        let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
+        out.emit(&end.switch, ingress_port_vlan::entry(key, act), &cause);
+    }
+}

@@ -1,0 +1,101 @@
+//! The office as the domain of plans, and the small facts that several apps derive from the view.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use pergola_model::{
+    ChangedKey, DomainName, Host, Key, MacAddr, NodeLabel, PortId, Prefix, SwitchName, View, VlanId,
+};
+use pergola_plan::{Domain, Unit};
+
+/// The domain of all plans: the site's view, its switches, its resources.
+pub struct Office;
+
+impl Domain for Office {
+    type View = View;
+    type Change = ChangedKey;
+    type Device = SwitchName;
+    type Cause = Key;
+}
+
+/// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
+pub const FABRIC_VLAN: u16 = 0;
+
+/// The routing domain's number in the pipeline. The default domain is 0; others follow from their name.
+pub fn vrf(domain: &DomainName) -> u16 {
+    if domain.is_default() { 0 } else { 1 + (hash(domain.as_str().as_bytes()) % 0xfffe) as u16 }
+}
+
+/// The routing domain of a VLAN.
+pub fn vrf_of_vlan(view: &View, vlan: VlanId) -> u16 {
+    view.subnet_of_vlan(vlan).map_or(0, |subnet| vrf(&subnet.domain))
+}
+
+/// The domain a host's address is routed in; `None` when its VLAN has no gateway for it.
+pub fn domain_of(view: &View, host: &Host, ip: IpAddr) -> Option<DomainName> {
+    view.subnets_of_vlan(host.vlan())
+        .find(|s| s.gateway_for(ip).is_some())
+        .map(|s| s.domain.clone())
+}
+
+/// A host's ports that are not known to be down.
+pub fn live_locations<'a>(view: &'a View, host: &'a Host) -> impl Iterator<Item = &'a PortId> {
+    host.locations().iter().filter(|port| view.port_state(port).is_none_or(|s| s.oper_up))
+}
+
+/// Next ids: 32 bits, the top ones say of what kind. They follow from what they stand for, so every replica and every
+/// restart gives the same.
+pub mod next_id {
+    use super::{NodeLabel, hash};
+
+    /// IP packets to a switch: labelled unless it is a neighbour.
+    pub fn node(label: NodeLabel) -> u32 {
+        label.get()
+    }
+
+    /// Labelled packets on their way to a switch.
+    pub fn transit(label: NodeLabel) -> u32 {
+        0x0010_0000 | label.get()
+    }
+
+    /// The two leaves of a pair.
+    pub fn pair(a: NodeLabel, b: NodeLabel) -> u32 {
+        let (a, b) = (a.get().min(b.get()), a.get().max(b.get()));
+        0x2000_0000 | (hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
+    }
+
+    /// A set of next hops, by its canonical name.
+    pub fn hops(name: &str) -> u32 {
+        0x4000_0000 | (hash(name.as_bytes()) as u32 & 0x3fff_ffff)
+    }
+}
+
+/// FNV-1a with a final mix: stable over versions and machines, as ids that switches hold have to be.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    for b in bytes {
+        h = (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+    }
+    h ^= h >> 32;
+    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    h ^ (h >> 32)
+}
+
+/// A port's number as the pipeline has it. Numbers beyond its 9 bits are refused where a switch is described.
+pub fn port(id: &PortId) -> u16 {
+    id.port.get() as u16
+}
+
+pub fn mac(address: MacAddr) -> [u8; 6] {
+    address.0
+}
+
+/// A prefix as address and length, as LPM keys want it.
+pub fn split(prefix: &Prefix) -> (IpAddr, u32) {
+    (prefix.network(), u32::from(prefix.length()))
+}
+
+/// A unit named after a resource.
+pub fn unit(kind: &'static str, name: &str) -> Unit {
+    Unit::name(kind, Arc::<str>::from(name))
+}

@@ -1,0 +1,38 @@
+//! Routes to hosts: on their own leaf the port and the address, elsewhere the leaf.
+
+use pergola_model::{Host, Prefix, View};
+use pergola_plan::Emitter;
+
+use super::{To, route};
+use crate::bridging::host_cause;
+use crate::office::{Office, domain_of, live_locations, mac, next_id, port, vrf};
+
+pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_, Office>) {
+    let cause = host_cause(host);
+    let locations: Vec<_> = live_locations(view, host).collect();
+    let homes: Vec<_> = locations.iter().filter_map(|p| view.switch(&p.switch)).collect();
+    if homes.is_empty() {
+        return;
+    }
+    let away = match homes[..] {
+        [a, b] if a.name != b.name => next_id::pair(a.node_label, b.node_label),
+        _ => next_id::node(homes[0].node_label),
+    };
+    for ip in host.ips() {
+        // Addresses nobody routes to, link-local ones among them.
+        let Some(domain) = domain_of(view, host, ip) else { continue };
+        let (vrf, prefix) = (vrf(&domain), Prefix::host(ip));
+        for leaf in view.leaves() {
+            let to = match locations.iter().find(|p| p.switch == leaf.name) {
+                Some(at) => To::Host {
+                    port: port(at),
+                    vlan_id: host.vlan().get(),
+                    eth_src: mac(view.gateway_mac(leaf)),
+                    eth_dst: mac(host.mac()),
+                },
+                None => To::Next(away),
+            };
+            out.emit(&leaf.name, route(vrf, &prefix, to), &cause);
+        }
+    }
+}

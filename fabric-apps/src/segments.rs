@@ -1,0 +1,177 @@
+//! Segment routing: a node label for every switch, and ECMP over all shortest paths towards it.
+//!
+//! IP packets to a far leaf get its node label; the switch before the last takes it off, so a leaf sees plain IP. What a
+//! switch holds towards node N:
+//!
+//! | | neighbour of N | elsewhere |
+//! |---|---|---|
+//! | `next_hashed[node(N)]`, for IP | to_neighbour | to_node, pushes label N |
+//! | `next_hashed[transit(N)]`, for labelled | to_neighbour | to_neighbour |
+//! | `mpls[N]` | pop_and_next transit(N) | keep_and_next transit(N) |
+
+use std::sync::Arc;
+
+use pergola_model::{ChangedKey, Key, Kind, Switch, SwitchName, View};
+use pergola_pipeline::table::one_shot;
+use pergola_pipeline::tables::{mpls, next_hashed};
+use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
+
+use crate::office::{Office, mac, next_id, unit};
+use crate::paths::{PathCache, Paths};
+
+/// A weighted way out with its watch port.
+pub type Member = (next_hashed::Act, u32, Option<u16>);
+
+pub struct Segments {
+    paths: PathCache,
+}
+
+const NODE: &str = "node";
+const PAIR: &str = "pair";
+
+impl Segments {
+    pub fn new(paths: PathCache) -> Self {
+        Segments { paths }
+    }
+}
+
+impl App<Office> for Segments {
+    fn name(&self) -> &'static str {
+        "segments"
+    }
+
+    fn units(&self, view: &View, out: &mut UnitSet) {
+        for s in view.switches() {
+            out.insert(unit(NODE, s.name.as_str()));
+            if let Some((a, b)) = pair_of(view, s) {
+                out.insert(Unit::names(PAIR, a.name.as_str(), b.name.as_str()));
+            }
+        }
+    }
+
+    fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
+        if moves_paths(new, change) {
+            self.units(old, out);
+            self.units(new, out);
+        }
+    }
+
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+        let paths = self.paths.of(view);
+        match &unit.id {
+            UnitId::Name(name) => {
+                let node = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
+                if let Some(node) = node {
+                    plan_node(view, &paths, node, out);
+                }
+            }
+            UnitId::Names(a, b) => {
+                let find = |n: &Arc<str>| n.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
+                if let (Some(a), Some(b)) = (find(a), find(b)) {
+                    plan_pair(view, &paths, a, b, out);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a change may lead packets another way through the fabric.
+pub fn moves_paths(new: &View, change: &ChangedKey) -> bool {
+    match change.key.kind {
+        Kind::Site | Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault => true,
+        Kind::PortState => {
+            change.key.name.parse().is_ok_and(|id| new.is_fabric_port(&id))
+        }
+        _ => false,
+    }
+}
+
+/// Both leaves of a pair, in name order, seen from either; `None` unless each names the other.
+pub fn pair_of<'a>(view: &'a View, switch: &'a Arc<Switch>) -> Option<(&'a Arc<Switch>, &'a Arc<Switch>)> {
+    let other = view.switch(switch.pair.as_ref()?)?;
+    if other.pair.as_ref() != Some(&switch.name) {
+        return None;
+    }
+    Some(if switch.name < other.name { (switch, other) } else { (other, switch) })
+}
+
+/// The ways from a switch to a node for IP packets.
+pub fn members_to(view: &View, paths: &Paths, from: &Switch, node: &Switch) -> Vec<Member> {
+    paths
+        .hops(&from.name, &node.name)
+        .iter()
+        .filter_map(|hop| {
+            let neighbour = view.switch(&hop.neighbour)?;
+            let (eth_src, eth_dst) = (mac(from.router_mac), mac(neighbour.router_mac));
+            let act = if neighbour.name == node.name {
+                next_hashed::Act::ToNeighbourHashed { port: hop.port, eth_src, eth_dst }
+            } else {
+                let label = node.node_label.get();
+                next_hashed::Act::ToNodeHashed { port: hop.port, eth_src, eth_dst, label }
+            };
+            Some((act, 1, Some(hop.port)))
+        })
+        .collect()
+}
+
+fn plan_node(view: &View, paths: &Paths, node: &Switch, out: &mut Emitter<'_, Office>) {
+    let cause = Key::new(Kind::Switch, &node.name);
+    let label = node.node_label;
+    for from in view.switches() {
+        let device = &from.name;
+        if from.name == node.name {
+            // Nobody sends us our own label while our neighbours take it off; one that does is understood.
+            let act = mpls::Act::PopAndRoute { vrf: 0 };
+            out.emit(device, mpls::entry(mpls_key(label.get()), act), &cause);
+            continue;
+        }
+        let hops = paths.hops(&from.name, &node.name);
+        if hops.is_empty() {
+            continue;
+        }
+        // Spines carry labels only; for IP packets of their own nothing is needed.
+        if from.is_leaf() {
+            let key = next_hashed::Key { next_id: next_id::node(label), priority: 0 };
+            out.emit(device, one_shot(&key, members_to(view, paths, from, node)), &cause);
+        }
+        let transit: Vec<Member> = hops
+            .iter()
+            .filter_map(|hop| {
+                let neighbour = view.switch(&hop.neighbour)?;
+                let act = next_hashed::Act::ToNeighbourHashed {
+                    port: hop.port,
+                    eth_src: mac(from.router_mac),
+                    eth_dst: mac(neighbour.router_mac),
+                };
+                Some((act, 1, Some(hop.port)))
+            })
+            .collect();
+        let key = next_hashed::Key { next_id: next_id::transit(label), priority: 0 };
+        out.emit(device, one_shot(&key, transit), &cause);
+        let next_id = next_id::transit(label);
+        let act = if hops.iter().any(|hop| hop.neighbour == node.name) {
+            mpls::Act::PopAndNext { next_id }
+        } else {
+            mpls::Act::KeepAndNext { next_id }
+        };
+        out.emit(device, mpls::entry(mpls_key(label.get()), act), &cause);
+    }
+}
+
+fn mpls_key(label: u32) -> mpls::Key {
+    mpls::Key { label, priority: 0 }
+}
+
+/// Towards a dual-homed host: the paths to both leaves, whichever are there.
+fn plan_pair(view: &View, paths: &Paths, a: &Switch, b: &Switch, out: &mut Emitter<'_, Office>) {
+    let cause = Key::new(Kind::Switch, &a.name);
+    let key = next_hashed::Key { next_id: next_id::pair(a.node_label, b.node_label), priority: 0 };
+    for from in view.leaves().filter(|s| s.name != a.name && s.name != b.name) {
+        let mut members = members_to(view, paths, from, a);
+        members.extend(members_to(view, paths, from, b));
+        if !members.is_empty() {
+            out.emit(&from.name, one_shot(&key, members), &cause);
+        }
+    }
+}
