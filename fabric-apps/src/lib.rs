@@ -19,7 +19,6 @@ pub mod base;
 pub mod bridging;
 pub mod multicast;
 pub mod office;
-pub mod paths;
 pub mod punt;
 pub mod routing;
 pub mod segments;
@@ -31,13 +30,12 @@ use pergola_plan::App;
 
 /// Every app of the fabric, in owner order: of two that want one key, the earlier wins.
 pub fn all() -> Vec<Arc<dyn App<Office>>> {
-    let paths = paths::PathCache::default();
     vec![
         Arc::new(base::Base),
         Arc::new(punt::Punt),
         Arc::new(bridging::Bridging),
-        Arc::new(segments::Segments::new(paths.clone())),
-        Arc::new(routing::Routing::new(paths)),
+        Arc::new(segments::Segments),
+        Arc::new(routing::Routing),
         Arc::new(multicast::Multicast),
         Arc::new(acl::Acl),
     ]

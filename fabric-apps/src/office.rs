@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use pergola_model::{
-    ChangedKey, DomainName, Host, Key, MacAddr, NodeLabel, PortId, Prefix, SwitchName, View, VlanId,
+    ChangedKey, DomainName, HopSet, Host, Key, MacAddr, NodeLabel, PortId, PortNo, Prefix, SwitchName, View, VlanId,
 };
 use pergola_plan::{Domain, Unit};
 
@@ -46,7 +46,7 @@ pub fn live_locations<'a>(view: &'a View, host: &'a Host) -> impl Iterator<Item 
 /// Next ids: 32 bits, the top ones say of what kind. They follow from what they stand for, so every replica and every
 /// restart gives the same.
 pub mod next_id {
-    use super::{NodeLabel, hash};
+    use super::{HopSet, NodeLabel, hash};
 
     /// IP packets to a switch: labelled unless it is a neighbour.
     pub fn node(label: NodeLabel) -> u32 {
@@ -64,8 +64,9 @@ pub mod next_id {
         0x2000_0000 | (hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
     }
 
-    /// A set of next hops, by its canonical name.
-    pub fn hops(name: &str) -> u32 {
+    /// A set of next hops in its routing domain.
+    pub fn hops(set: &HopSet) -> u32 {
+        let name = format!("{}|{set}", set.domain().as_str());
         0x4000_0000 | (hash(name.as_bytes()) as u32 & 0x3fff_ffff)
     }
 }
@@ -83,7 +84,11 @@ pub fn hash(bytes: &[u8]) -> u64 {
 
 /// A port's number as the pipeline has it. Numbers beyond its 9 bits are refused where a switch is described.
 pub fn port(id: &PortId) -> u16 {
-    id.port.get() as u16
+    port_number(id.port)
+}
+
+pub fn port_number(port: PortNo) -> u16 {
+    port.get() as u16
 }
 
 pub fn mac(address: MacAddr) -> [u8; 6] {

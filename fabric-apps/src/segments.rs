@@ -11,29 +11,21 @@
 
 use std::sync::Arc;
 
+use pergola_graph::Fabric;
 use pergola_model::{ChangedKey, Key, Kind, Switch, SwitchName, View};
 use pergola_pipeline::table::one_shot;
 use pergola_pipeline::tables::{mpls, next_hashed};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{Office, mac, next_id, unit};
-use crate::paths::{PathCache, Paths};
+use crate::office::{Office, mac, next_id, port_number, unit};
 
 /// A weighted way out with its watch port.
 pub type Member = (next_hashed::Act, u32, Option<u16>);
 
-pub struct Segments {
-    paths: PathCache,
-}
+pub struct Segments;
 
 const NODE: &str = "node";
 const PAIR: &str = "pair";
-
-impl Segments {
-    pub fn new(paths: PathCache) -> Self {
-        Segments { paths }
-    }
-}
 
 impl App<Office> for Segments {
     fn name(&self) -> &'static str {
@@ -57,7 +49,7 @@ impl App<Office> for Segments {
     }
 
     fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
-        let paths = self.paths.of(view);
+        let paths = Fabric::of(view);
         match &unit.id {
             UnitId::Name(name) => {
                 let node = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
@@ -80,7 +72,7 @@ impl App<Office> for Segments {
 pub fn moves_paths(new: &View, change: &ChangedKey) -> bool {
     match change.key.kind {
         Kind::Site | Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault => true,
-        Kind::PortState => {
+        Kind::Port | Kind::PortState => {
             change.key.name.parse().is_ok_and(|id| new.is_fabric_port(&id))
         }
         _ => false,
@@ -97,25 +89,26 @@ pub fn pair_of<'a>(view: &'a View, switch: &'a Arc<Switch>) -> Option<(&'a Arc<S
 }
 
 /// The ways from a switch to a node for IP packets.
-pub fn members_to(view: &View, paths: &Paths, from: &Switch, node: &Switch) -> Vec<Member> {
+pub fn members_to(view: &View, paths: &Fabric, from: &Switch, node: &Switch) -> Vec<Member> {
     paths
         .hops(&from.name, &node.name)
         .iter()
         .filter_map(|hop| {
             let neighbour = view.switch(&hop.neighbour)?;
+            let port = port_number(hop.port);
             let (eth_src, eth_dst) = (mac(from.router_mac), mac(neighbour.router_mac));
             let act = if neighbour.name == node.name {
-                next_hashed::Act::ToNeighbourHashed { port: hop.port, eth_src, eth_dst }
+                next_hashed::Act::ToNeighbourHashed { port, eth_src, eth_dst }
             } else {
                 let label = node.node_label.get();
-                next_hashed::Act::ToNodeHashed { port: hop.port, eth_src, eth_dst, label }
+                next_hashed::Act::ToNodeHashed { port, eth_src, eth_dst, label }
             };
-            Some((act, 1, Some(hop.port)))
+            Some((act, 1, Some(port)))
         })
         .collect()
 }
 
-fn plan_node(view: &View, paths: &Paths, node: &Switch, out: &mut Emitter<'_, Office>) {
+fn plan_node(view: &View, paths: &Fabric, node: &Switch, out: &mut Emitter<'_, Office>) {
     let cause = Key::new(Kind::Switch, &node.name);
     let label = node.node_label;
     for from in view.switches() {
@@ -126,7 +119,7 @@ fn plan_node(view: &View, paths: &Paths, node: &Switch, out: &mut Emitter<'_, Of
             out.emit(device, mpls::entry(mpls_key(label.get()), act), &cause);
             continue;
         }
-        let hops = paths.hops(&from.name, &node.name);
+        let hops = paths.next_hops(&from.name, &node.name);
         if hops.is_empty() {
             continue;
         }
@@ -139,12 +132,13 @@ fn plan_node(view: &View, paths: &Paths, node: &Switch, out: &mut Emitter<'_, Of
             .iter()
             .filter_map(|hop| {
                 let neighbour = view.switch(&hop.neighbour)?;
+            let port = port_number(hop.port);
                 let act = next_hashed::Act::ToNeighbourHashed {
-                    port: hop.port,
+                    port,
                     eth_src: mac(from.router_mac),
                     eth_dst: mac(neighbour.router_mac),
                 };
-                Some((act, 1, Some(hop.port)))
+                Some((act, 1, Some(port)))
             })
             .collect();
         let key = next_hashed::Key { next_id: next_id::transit(label), priority: 0 };
@@ -164,7 +158,7 @@ fn mpls_key(label: u32) -> mpls::Key {
 }
 
 /// Towards a dual-homed host: the paths to both leaves, whichever are there.
-fn plan_pair(view: &View, paths: &Paths, a: &Switch, b: &Switch, out: &mut Emitter<'_, Office>) {
+fn plan_pair(view: &View, paths: &Fabric, a: &Switch, b: &Switch, out: &mut Emitter<'_, Office>) {
     let cause = Key::new(Kind::Switch, &a.name);
     let key = next_hashed::Key { next_id: next_id::pair(a.node_label, b.node_label), priority: 0 };
     for from in view.leaves().filter(|s| s.name != a.name && s.name != b.name) {

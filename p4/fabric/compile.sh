@@ -7,6 +7,6 @@ p4c=${1:-p4c-bm2-ss}
 out=${2:-.}
 command -v "$p4c" >/dev/null || { echo "compile.sh: $p4c is not on PATH" >&2; exit 1; }
 # Paths inside the JSON are relative to this folder, so that the result is the same on every machine.
-"$p4c" --arch v1model --std p4-16 \
+"$p4c" --std p4-16 \
     --p4runtime-files "$out/fabric.p4info.txtpb" -o "$out/fabric.json" src/fabric.p4
 (cd src && find . -name '*.p4' | LC_ALL=C sort | xargs sha256sum) > "$out/fabric.sources.sha256"

@@ -45,7 +45,7 @@ pub use policy::{
 };
 pub use port::{Port, PortMode, QinqService, Tagging};
 pub use resource::{AnyResource, DecodeError, FORMAT_VERSION, Key, Kind, Resource};
-pub use route::{Route, RouteId, RouteTarget};
+pub use route::{HopSet, Route, RouteId, RouteTarget};
 pub use site::{SecretRef, Site, Timers};
 pub use subnet::{DhcpRelay, RouterAdvertisement, Subnet};
 pub use switch::{AdminState, PlaintextReason, Role, Security, Switch, Target, TlsFiles};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,11 @@ impl Route {
             RouteTarget::Blackhole => &[],
         }
     }
+
+    /// The next hops as a set; `None` for a blackhole.
+    pub fn hop_set(&self) -> Option<HopSet> {
+        HopSet::new(self.domain.clone(), self.next_hops())
+    }
 }
 
 /// Where a route leads.
@@ -52,6 +58,46 @@ pub enum RouteTarget {
     NextHops(Vec<IpAddr>),
     /// Nowhere: dropped.
     Blackhole,
+}
+
+/// A set of next hops in a routing domain: what many routes share. Two sets with the same members are the same,
+/// whatever order they were written in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HopSet {
+    domain: DomainName,
+    hops: Arc<[IpAddr]>,
+}
+
+impl HopSet {
+    /// `None` when there are no hops.
+    pub fn new(domain: DomainName, hops: &[IpAddr]) -> Option<Self> {
+        let mut hops = hops.to_vec();
+        hops.sort_unstable();
+        hops.dedup();
+        (!hops.is_empty()).then(|| HopSet { domain, hops: hops.into() })
+    }
+
+    pub fn domain(&self) -> &DomainName {
+        &self.domain
+    }
+
+    /// Sorted, each once.
+    pub fn hops(&self) -> &[IpAddr] {
+        &self.hops
+    }
+}
+
+/// `10.0.0.1,10.0.0.2`.
+impl fmt::Display for HopSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, hop) in self.hops.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            hop.fmt(f)?;
+        }
+        Ok(())
+    }
 }
 
 /// What tells routes apart: `10.9.0.0/16`, or `DOMAIN/10.9.0.0/16` outside the default domain.

@@ -1,53 +1,32 @@
 //! Groups of next hops: what the prefixes of many routes share.
 
-use std::net::IpAddr;
-
-use pergola_model::{DomainName, Key, Kind, View};
+use pergola_graph::Fabric;
+use pergola_model::{HopSet, Key, Kind, View};
 use pergola_pipeline::table::one_shot;
 use pergola_pipeline::tables::next_hashed;
 use pergola_plan::Emitter;
 
 use crate::office::{Office, live_locations, mac, next_id, port};
-use crate::paths::Paths;
 use crate::segments::{Member, members_to};
-
-/// The canonical name of a set of next hops: sorted, each once.
-pub fn hops_name(hops: &[IpAddr]) -> String {
-    let mut hops = hops.to_vec();
-    hops.sort_unstable();
-    hops.dedup();
-    hops.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(",")
-}
 
 /// On every leaf, the ways to those of the next hops that are known. With none known the group is empty and what points
 /// at it is dropped until one appears.
-pub(super) fn plan(
-    view: &View,
-    paths: &Paths,
-    domain: &str,
-    name: &str,
-    out: &mut Emitter<'_, Office>,
-) {
-    let Ok(domain_name) = domain.parse::<DomainName>() else { return };
-    let hops: Vec<IpAddr> = name.split(',').filter_map(|ip| ip.parse().ok()).collect();
+pub(super) fn plan(view: &View, paths: &Fabric, set: &HopSet, out: &mut Emitter<'_, Office>) {
     // The group stands as long as a route leads through these hops.
-    let Some(route) = hops.first().and_then(|ip| {
-        view.hop_sets_via(*ip).find(|r| r.domain == domain_name && hops_name(r.next_hops()) == name)
-    }) else {
-        return;
-    };
-    let cause = Key::new(Kind::Route, route.id());
-    let known: Vec<_> = hops
+    let Some(route) = view.routes_of(set).next() else { return };
+    let cause = Key::new(Kind::Route, route);
+    let known: Vec<_> = set
+        .hops()
         .iter()
         .filter_map(|ip| {
-            let host = view.host_with_ip(&domain_name, *ip);
+            let host = view.host_with_ip(set.domain(), *ip);
             if host.is_none() {
                 out.problem(&cause, format!("next hop {ip} is not known yet"));
             }
             host
         })
         .collect();
-    let key = next_hashed::Key { next_id: next_id::hops(&format!("{domain}|{name}")), priority: 0 };
+    let key = next_hashed::Key { next_id: next_id::hops(set), priority: 0 };
     for leaf in view.leaves() {
         let mut members: Vec<Member> = Vec::new();
         for host in &known {

@@ -9,32 +9,22 @@ mod subnets;
 
 use std::net::IpAddr;
 
-use pergola_model::{ChangedKey, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View};
+use pergola_graph::Fabric;
+use pergola_model::{ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View};
 use pergola_pipeline::Entity;
 use pergola_pipeline::table::Lpm;
 use pergola_pipeline::tables::{ipv4_unicast, ipv6_unicast};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
 use crate::office::{Office, next_id, unit, vrf};
-use crate::paths::PathCache;
 use crate::segments::moves_paths;
 
-pub use hops::hops_name;
-
-pub struct Routing {
-    paths: PathCache,
-}
+pub struct Routing;
 
 const HOST: &str = "host";
 const SUBNET: &str = "subnet";
 const ROUTE: &str = "route";
 const HOPS: &str = "hops";
-
-impl Routing {
-    pub fn new(paths: PathCache) -> Self {
-        Routing { paths }
-    }
-}
 
 /// What a route does, for both families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +84,7 @@ impl App<Office> for Routing {
         if moves_paths(new, change) {
             // Groups of next hops name ports of the fabric; hosts and prefixes only point at next ids.
             for view in [old, new] {
-                for r in view.routes_by_hops() {
-                    out.insert(hops_unit(r));
-                }
+                out.extend(view.hop_sets().map(hops_unit));
             }
         }
         match change.key.kind {
@@ -172,7 +160,11 @@ impl App<Office> for Routing {
                 }
             }
             (HOPS, UnitId::Names(domain, hops)) => {
-                hops::plan(view, &self.paths.of(view), domain, hops, out);
+                let Ok(domain) = domain.parse() else { return };
+                let hops: Vec<IpAddr> = hops.split(',').filter_map(|ip| ip.parse().ok()).collect();
+                if let Some(set) = HopSet::new(domain, &hops) {
+                    hops::plan(view, &Fabric::of(view), &set, out);
+                }
             }
             _ => {}
         }
@@ -183,15 +175,13 @@ fn host_unit(key: &HostKey) -> Unit {
     unit(HOST, &key.to_string())
 }
 
-fn hops_unit(r: &Route) -> Unit {
-    Unit::names(HOPS, r.domain.as_str(), hops_name(r.next_hops()))
+fn hops_unit(set: &HopSet) -> Unit {
+    Unit::names(HOPS, set.domain().as_str(), set.to_string())
 }
 
 fn route_units(r: &Route, out: &mut UnitSet) {
     out.insert(Unit::name_net(ROUTE, r.domain.as_str(), r.prefix.net()));
-    if !r.next_hops().is_empty() {
-        out.insert(hops_unit(r));
-    }
+    out.extend(r.hop_set().as_ref().map(hops_unit));
 }
 
 /// A host, and the groups of next hops that it is in.
@@ -200,19 +190,16 @@ fn host_units(old: &View, new: &View, key: &HostKey, out: &mut UnitSet) {
     for view in [old, new] {
         let Some(h) = view.host(key) else { continue };
         for ip in h.ips() {
-            // All routes through one hop share few groups: look at one route of each.
-            for r in view.hop_sets_via(ip) {
-                out.insert(hops_unit(r));
-            }
+            out.extend(view.hop_sets_via(ip).map(hops_unit));
         }
     }
 }
 
 fn plan_route(view: &View, r: &Route, out: &mut Emitter<'_, Office>) {
     let cause = Key::new(Kind::Route, r.id());
-    let to = match r.next_hops() {
-        [] => To::Drop,
-        hops => To::Next(next_id::hops(&format!("{}|{}", r.domain.as_str(), hops_name(hops)))),
+    let to = match r.hop_set() {
+        None => To::Drop,
+        Some(set) => To::Next(next_id::hops(&set)),
     };
     let entity = route(vrf(&r.domain), &r.prefix, to);
     let leaves: Vec<&SwitchName> = view.leaves().map(|s| &s.name).collect();

@@ -29,7 +29,6 @@ const bit<16> ETHERTYPE_MPLS   = 0x8847;
 const bit<16> ETHERTYPE_IPV4   = 0x0800;
 const bit<16> ETHERTYPE_IPV6   = 0x86dd;
 const bit<16> ETHERTYPE_ARP    = 0x0806;
-const bit<16> ETHERTYPE_PPPOED = 0x8863;
 const bit<16> ETHERTYPE_PPPOES = 0x8864;
 
 const bit<16> PPP_IPV4 = 0x0021;

@@ -9,12 +9,12 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
     state start {
         local.ingress_port = std.ingress_port;
         transition select(std.ingress_port) {
-            CPU_PORT: packet_out;
+            CPU_PORT: from_cpu;
             default: ethernet;
         }
     }
 
-    state packet_out {
+    state from_cpu {
         packet.extract(hdr.packet_out);
         transition ethernet;
     }
@@ -98,9 +98,9 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         local.src_v4 = hdr.ipv4.src;
         local.dst_v4 = hdr.ipv4.dst;
         local.dscp = hdr.ipv4.dscp;
+        verify(hdr.ipv4.ihl >= 5, error.HeaderTooShort);
         transition select(hdr.ipv4.ihl) {
             5: ipv4_payload;
-            0 .. 4: reject;
             default: ipv4_options;
         }
     }

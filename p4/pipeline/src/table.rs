@@ -3,7 +3,7 @@
 //! Every file in `tables/` states its table with [`table!`](crate::table!). A test compares all statements with the
 //! P4Info, so a renumbered field is a failed test and never a wrong entry.
 
-use crate::{Action, Entity, P4Value, TableEntryBuilder};
+use crate::{Action, Entity, MeterConfig, P4Value, TableEntryBuilder};
 
 /// How a field is matched (P4Runtime 1.4 §9.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +138,21 @@ pub trait TableAction {
     fn action(&self) -> Action;
 }
 
+/// An entry with one action.
+pub fn plain<K: TableKey, A: TableAction>(key: &K, act: &A) -> Entity {
+    finish(key.builder(), act)
+}
+
+/// An entry whose action reads the entry's own meter (bytes a second, RFC 2698).
+pub fn metered<K: TableKey, A: TableAction>(key: &K, act: &A, meter: MeterConfig) -> Entity {
+    finish(key.builder().direct_meter(meter), act)
+}
+
+fn finish<A: TableAction>(key: TableEntryBuilder, act: &A) -> Entity {
+    let action = act.action();
+    action.params.into_iter().fold(key.action(action.id), |b, (id, value)| b.param(id, value)).build()
+}
+
 /// An entry with several weighted actions, each in use while its watch port is up (P4Runtime 1.4 §9.2.3).
 pub fn one_shot<K: TableKey, A: TableAction>(
     key: &K,
@@ -250,13 +265,7 @@ macro_rules! table {
 
         /// The entry.
         pub fn entry(key: Key, act: Act) -> $crate::Entity {
-            use $crate::table::{TableAction, TableKey};
-            let action = act.action();
-            let mut b = key.builder().action(action.id);
-            for (id, value) in action.params {
-                b = b.param(id, value);
-            }
-            b.build()
+            $crate::table::plain(&key, &act)
         }
     };
 }

@@ -255,11 +255,27 @@ impl View {
 
     fn set_route(&mut self, id: RouteId, new: Option<Route>) -> Option<ChangeKind> {
         let done = replace(&mut self.routes, id.clone(), new)?;
-        for hop in done.old.iter().flat_map(|r| r.next_hops()) {
-            self.next_hop_routes.remove(*hop, id.clone());
+        if let Some(set) = done.old.as_ref().and_then(|r| r.hop_set()) {
+            let mut routes = self.hop_sets.get(&set).cloned().unwrap_or_default();
+            routes.remove(&id);
+            if routes.is_empty() {
+                self.hop_sets.remove(&set);
+                for hop in set.hops() {
+                    self.next_hop_sets.remove(*hop, set.clone());
+                }
+            } else {
+                self.hop_sets.insert(set, routes);
+            }
         }
-        for hop in done.new.iter().flat_map(|r| r.next_hops()) {
-            self.next_hop_routes.insert(*hop, id.clone());
+        if let Some(set) = done.new.as_ref().and_then(|r| r.hop_set()) {
+            let mut routes = self.hop_sets.get(&set).cloned().unwrap_or_default();
+            if routes.is_empty() {
+                for hop in set.hops() {
+                    self.next_hop_sets.insert(*hop, set.clone());
+                }
+            }
+            routes.insert(id);
+            self.hop_sets.insert(set, routes);
         }
         Some(done.change)
     }

@@ -19,7 +19,7 @@ use crate::observed::{CablingFault, DeviceState, HostLocation, LinkState, PortSt
 use crate::policy::Policy;
 use crate::port::Port;
 use crate::resource::{AnyResource, DecodeError, Key, Kind};
-use crate::route::{Route, RouteId};
+use crate::route::{HopSet, Route, RouteId};
 use crate::site::{Site, Timers};
 use crate::subnet::Subnet;
 use crate::switch::Switch;
@@ -302,7 +302,25 @@ impl View {
 
     /// The routes that have an address among their next hops.
     pub fn routes_via(&self, next_hop: IpAddr) -> impl Iterator<Item = &Arc<Route>> {
-        self.next_hop_routes.of(&next_hop).filter_map(|id| self.routes.get(id))
+        self.hop_sets_via(next_hop)
+            .filter_map(|set| self.hop_sets.get(set))
+            .flatten()
+            .filter_map(|id| self.routes.get(id))
+    }
+
+    /// Every set of next hops that routes share, each once.
+    pub fn hop_sets(&self) -> impl Iterator<Item = &HopSet> {
+        self.hop_sets.keys()
+    }
+
+    /// The sets of next hops that an address is in.
+    pub fn hop_sets_via(&self, next_hop: IpAddr) -> impl Iterator<Item = &HopSet> {
+        self.next_hop_sets.of(&next_hop)
+    }
+
+    /// The routes that lead through exactly these next hops.
+    pub fn routes_of(&self, set: &HopSet) -> impl Iterator<Item = &RouteId> {
+        self.hop_sets.get(set).into_iter().flatten()
     }
 
     /// Every address that is the next hop of a route, each once, in order. Costs O(log n) an address, however many

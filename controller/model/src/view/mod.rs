@@ -24,7 +24,7 @@ use crate::observed::{CablingFault, DeviceState, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;
 use crate::resource::DecodeError;
-use crate::route::{Route, RouteId};
+use crate::route::{HopSet, Route, RouteId};
 use crate::site::Site;
 use crate::subnet::Subnet;
 use crate::switch::Switch;
@@ -61,7 +61,9 @@ pub struct View {
     vlan_subnets: Pairs<VlanId, SubnetName>,
     link_ends: Pairs<PortId, LinkId>,
     seen_link_ends: Pairs<PortId, LinkId>,
-    next_hop_routes: Pairs<IpAddr, RouteId>,
+    // Many routes share few sets of next hops.
+    hop_sets: OrdMap<HopSet, OrdSet<RouteId>>,
+    next_hop_sets: Pairs<IpAddr, HopSet>,
     prefix_subnets: Pairs<(DomainName, Prefix), SubnetName>,
     // The prefix lengths in use: a look-up tries each, the longest first.
     prefix_lengths: OrdSet<(DomainName, PrefixLength, SubnetName)>,

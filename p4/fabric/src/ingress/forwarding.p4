@@ -262,6 +262,7 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
             }
         }
 
+        bit<1> bridge = 0;
         if (local.fwd == FWD_IPV4) {
             if (local.push_gtpu == 1 || hdr.ipv4.isValid()) { ipv4_unicast.apply(); }
             else { local.drop = 1; }
@@ -269,11 +270,12 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
             if (hdr.ipv6.isValid()) { ipv6_unicast.apply(); }
             else { local.drop = 1; }
         } else if (local.fwd == FWD_IPV4_MC) {
-            if (!ipv4_multicast.apply().hit) { bridging.apply(); }
+            if (!ipv4_multicast.apply().hit) { bridge = 1; }
         } else if (local.fwd == FWD_IPV6_MC) {
-            if (!ipv6_multicast.apply().hit) { bridging.apply(); }
+            if (!ipv6_multicast.apply().hit) { bridge = 1; }
         } else if (local.fwd == FWD_BRIDGING && local.out_as_is == 0) {
-            bridging.apply();
+            bridge = 1;
         }
+        if (bridge == 1) { bridging.apply(); }
     }
 }

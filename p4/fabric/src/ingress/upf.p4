@@ -266,38 +266,42 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         if (hdr.ipv4.isValid()) { interfaces.apply(); }
         else if (hdr.ipv6.isValid()) { interfaces_v6.apply(); }
 
+        bit<1> session = 0;
         if (local.upf_uplink == 1) {
-            if (uplink_session.apply().hit) {
-                if (hdr.gtpu_psc.isValid()) { local.qfi = hdr.gtpu_psc.qfi; }
-                if (hdr.inner_ipv4.isValid()) {
-                    app_address = hdr.inner_ipv4.dst;
-                    app_proto = hdr.inner_ipv4.protocol;
-                    if (hdr.inner_tcp.isValid()) { app_port = hdr.inner_tcp.dport; }
-                    else if (hdr.inner_udp.isValid()) { app_port = hdr.inner_udp.dport; }
-                    applications.apply();
-                    uplink_termination.apply();
-                } else if (hdr.inner_ipv6.isValid()) {
-                    uplink_termination_v6.apply();
-                } else {
-                    local.drop = 1;
-                }
-            }
+            if (uplink_session.apply().hit) { session = 1; }
+            if (hdr.gtpu_psc.isValid()) { local.qfi = hdr.gtpu_psc.qfi; }
+            app_address = hdr.inner_ipv4.dst;
+            app_proto = hdr.inner_ipv4.protocol;
+            if (hdr.inner_tcp.isValid()) { app_port = hdr.inner_tcp.dport; }
+            else if (hdr.inner_udp.isValid()) { app_port = hdr.inner_udp.dport; }
         } else if (local.upf_downlink == 1) {
             if (hdr.ipv4.isValid()) {
-                if (downlink_session.apply().hit) {
-                    app_address = hdr.ipv4.src;
-                    app_proto = hdr.ipv4.protocol;
-                    app_port = local.l4_sport;
-                    applications.apply();
-                    downlink_termination.apply();
-                }
+                if (downlink_session.apply().hit) { session = 1; }
+                app_address = hdr.ipv4.src;
+                app_proto = hdr.ipv4.protocol;
+                app_port = local.l4_sport;
             } else if (downlink_session_v6.apply().hit) {
-                downlink_termination_v6.apply();
+                session = 1;
             }
-            tunnel_peers.apply();
         }
 
-        if (local.upf_uplink == 1 || local.upf_downlink == 1) {
+        if (session == 1) {
+            if ((local.upf_uplink == 1 && hdr.inner_ipv4.isValid()) ||
+                (local.upf_downlink == 1 && hdr.ipv4.isValid())) {
+                applications.apply();
+            }
+            if (local.upf_uplink == 1) {
+                if (hdr.inner_ipv4.isValid()) { uplink_termination.apply(); }
+                else if (hdr.inner_ipv6.isValid()) { uplink_termination_v6.apply(); }
+                else { local.drop = 1; }
+            } else {
+                if (hdr.ipv4.isValid()) { downlink_termination.apply(); }
+                else { downlink_termination_v6.apply(); }
+                tunnel_peers.apply();
+            }
+        }
+
+        if (session == 1) {
             session_meter.execute_meter((bit<32>)local.session_index, session_color);
             if (session_color == 2) { local.drop = 1; }
         }

@@ -1,0 +1,15 @@
+//! `downlink_session_v6`: sessions by user prefix, IPv6.
+
+crate::table! {
+    "FabricIngress.upf.downlink_session_v6" = 0x0282286a, Forwarding;
+    fields {
+        1 ue_prefix: Exact<u64>, 64;
+    }
+    actions {
+        SetDownlinkSessionV6 = "FabricIngress.upf.set_downlink_session_v6" 0x01e9d175 {
+            1 session_index: u32, 17;
+            2 tunnel_peer: u8, 8;
+        }
+        DropDownlinkSessionV6 = "FabricIngress.upf.drop_downlink_session_v6" 0x01922c38 {}
+    }
+}
