@@ -14,13 +14,13 @@ use pergola_pipeline::tables::{acl, acl_ipv6};
 use pergola_pipeline::{MeterConfig, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{Office, live_locations, mac, next_id, port, unit};
+use crate::office::{live_locations, mac, next_id, port, unit};
 
 pub struct Acl;
 
 const POLICY: &str = "policy";
 
-impl App<Office> for Acl {
+impl App for Acl {
     fn name(&self) -> &'static str {
         "acl"
     }
@@ -46,7 +46,7 @@ impl App<Office> for Acl {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         let name = unit.as_name().and_then(|n| n.parse::<PolicyName>().ok());
         let Some(policy) = name.and_then(|n| view.policy(&n)) else { return };
         let cause = Key::new(Kind::Policy, &policy.name);
@@ -71,7 +71,7 @@ enum Does {
     Police(MeterConfig),
 }
 
-fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_, Office>) {
+fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
     let m = &rule.matches;
     for leaf in view.leaves() {
         // Any of several ports is one entry for each of them.
@@ -87,7 +87,8 @@ fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_, Office
         for ig_port in ports {
             for sport in ranges(m.l4_src) {
                 for dport in ranges(m.l4_dst) {
-                    let fields = Fields { m, ig_port, sport, dport, priority: rule.priority.get().into() };
+                    let fields =
+                        Fields { m, ig_port, sport, dport, priority: rule.priority.get().into() };
                     if m.family() != Some(Family::Ipv6) {
                         out.emit(&leaf.name, fields.v4(does), cause);
                     }
@@ -106,7 +107,7 @@ fn action_on(
     leaf: &SwitchName,
     rule: &Rule,
     cause: &Key,
-    out: &mut Emitter<'_, Office>,
+    out: &mut Emitter<'_>,
 ) -> Option<Does> {
     Some(match &rule.action {
         RuleAction::Permit => Does::Permit,
@@ -159,7 +160,8 @@ impl Fields<'_> {
             IpAddr::V4(a) => masked(a, mask_v4(p?.length())),
             IpAddr::V6(_) => None,
         };
-        let any_ip = m.ip_src.is_some() || m.ip_dst.is_some() || m.ip_proto.is_some() || m.dscp.is_some();
+        let any_ip =
+            m.ip_src.is_some() || m.ip_dst.is_some() || m.ip_proto.is_some() || m.dscp.is_some();
         let eth_type = match m.eth_type {
             Some(t) => is(t.0),
             None if any_ip => is(EthType::IPV4.0),

@@ -6,7 +6,7 @@ use pergola_pipeline::tables::{fwd_classifier, ingress_port_vlan};
 use pergola_pipeline::{Entity, Replica, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{FABRIC_VLAN, Office, mac, port, unit};
+use crate::office::{FABRIC_VLAN, mac, port, unit};
 
 pub struct Base;
 
@@ -17,7 +17,7 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const MPLS: u16 = 0x8847;
 
-impl App<Office> for Base {
+impl App for Base {
     fn name(&self) -> &'static str {
         "base"
     }
@@ -46,7 +46,7 @@ impl App<Office> for Base {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         let Some(name) = unit.as_name() else { return };
         if unit.kind == SWITCH {
             let switch = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n).cloned());
@@ -61,7 +61,7 @@ impl App<Office> for Base {
     }
 }
 
-fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_, Office>) {
+fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_>) {
     let device = &switch.name;
     let cause = Key::new(Kind::Switch, device);
     let cpu = Replica { port: reserved::CPU_PORT.into(), instance: 1 };
@@ -109,7 +109,7 @@ fn classify(value: MacAddr, mask: MacAddr, eth_type: u16, fwd: u8, priority: u32
 }
 
 /// Fabric links carry frames without tags, labelled or routed to the switch itself.
-fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_, Office>) {
+fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Link, id);
     for end in id.ends() {
         if view.switch(&end.switch).is_none() {

@@ -12,7 +12,7 @@ use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan};
 use pergola_pipeline::{Entity, Replica};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{Office, mac, port, unit, vrf_of_vlan};
+use crate::office::{mac, port, unit, vrf_of_vlan};
 
 pub struct Bridging;
 
@@ -20,7 +20,7 @@ const PORT: &str = "port";
 const FLOOD: &str = "flood";
 const HOST: &str = "host";
 
-impl App<Office> for Bridging {
+impl App for Bridging {
     fn name(&self) -> &'static str {
         "bridging"
     }
@@ -92,7 +92,7 @@ impl App<Office> for Bridging {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         match (unit.kind, &unit.id) {
             (PORT, UnitId::Name(name)) => {
                 if let Some(p) = name.parse().ok().and_then(|id| view.port(&id)) {
@@ -100,7 +100,8 @@ impl App<Office> for Bridging {
                 }
             }
             (FLOOD, UnitId::NameNumber(switch, vlan)) => {
-                let vlan = u16::try_from(*vlan).ok().and_then(|v| VlanId::try_from(u64::from(v)).ok());
+                let vlan =
+                    u16::try_from(*vlan).ok().and_then(|v| VlanId::try_from(u64::from(v)).ok());
                 if let (Ok(switch), Some(vlan)) = (switch.parse::<SwitchName>(), vlan) {
                     plan_flood(view, &switch, vlan, out);
                 }
@@ -128,7 +129,7 @@ fn is_edge(view: &View, p: &Port) -> bool {
     p.enabled && !view.is_fabric_port(&p.id) && view.switch(&p.id.switch).is_some()
 }
 
-fn plan_port(view: &View, p: &Port, out: &mut Emitter<'_, Office>) {
+fn plan_port(view: &View, p: &Port, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Port, &p.id);
     if view.is_fabric_port(&p.id) && !p.mode.is_none() {
         out.problem(&cause, format!("{} is a fabric port: its VLANs are not used", p.id));
@@ -189,7 +190,7 @@ fn plan_port(view: &View, p: &Port, out: &mut Emitter<'_, Office>) {
 
 /// Broadcast and unknown addresses go to every port of the VLAN on the switch; the pipeline leaves out the one they
 /// came from.
-fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<'_, Office>) {
+fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<'_>) {
     let ports: Vec<&Port> = view
         .ports_of(switch)
         .filter(|p| is_edge(view, p) && p.mode.tagging(vlan).is_some())
@@ -206,12 +207,12 @@ fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<
     out.emit(switch, bridging::entry(key, bridging::Act::Flood { group: vlan.get() }), &cause);
 }
 
-fn plan_host(view: &View, host: &Host, out: &mut Emitter<'_, Office>) {
+fn plan_host(view: &View, host: &Host, out: &mut Emitter<'_>) {
     let cause = host_cause(host);
     for location in crate::office::live_locations(view, host) {
-        let carries = view.port(location).is_some_and(|p| {
-            is_edge(view, p) && p.mode.tagging(host.vlan()).is_some()
-        });
+        let carries = view
+            .port(location)
+            .is_some_and(|p| is_edge(view, p) && p.mode.tagging(host.vlan()).is_some());
         if !carries {
             out.problem(&cause, format!("{location} does not carry VLAN {}", host.vlan()));
             continue;

@@ -25,11 +25,10 @@ pub mod segments;
 
 use std::sync::Arc;
 
-pub use office::Office;
 use pergola_plan::App;
 
 /// Every app of the fabric, in owner order: of two that want one key, the earlier wins.
-pub fn all() -> Vec<Arc<dyn App<Office>>> {
+pub fn all() -> Vec<Arc<dyn App>> {
     vec![
         Arc::new(base::Base),
         Arc::new(punt::Punt),

@@ -7,13 +7,13 @@ use pergola_pipeline::tables::{ipv4_multicast, ipv6_multicast};
 use pergola_pipeline::{Entity, Replica};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{Office, hash, port, unit};
+use crate::office::{hash, port, unit};
 
 pub struct Multicast;
 
 const GROUP: &str = "group";
 
-impl App<Office> for Multicast {
+impl App for Multicast {
     fn name(&self) -> &'static str {
         "multicast"
     }
@@ -34,7 +34,7 @@ impl App<Office> for Multicast {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         let name = unit.as_name().and_then(|n| n.parse().ok());
         if let Some(group) = name.and_then(|n| view.multicast_group(&n)) {
             plan_group(view, group, out);
@@ -42,7 +42,7 @@ impl App<Office> for Multicast {
     }
 }
 
-fn plan_group(view: &View, group: &MulticastGroup, out: &mut Emitter<'_, Office>) {
+fn plan_group(view: &View, group: &MulticastGroup, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Multicast, &group.name);
     let Some(subnet) = view.subnet(&group.subnet) else {
         out.problem(&cause, format!("subnet {} does not exist", group.subnet));

@@ -1,22 +1,12 @@
-//! The office as the domain of plans, and the small facts that several apps derive from the view.
+//! Small facts that several apps derive from the view.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use pergola_model::{
-    ChangedKey, DomainName, HopSet, Host, Key, MacAddr, NodeLabel, PortId, PortNo, Prefix, SwitchName, View, VlanId,
+    DomainName, HopSet, Host, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId,
 };
-use pergola_plan::{Domain, Unit};
-
-/// The domain of all plans: the site's view, its switches, its resources.
-pub struct Office;
-
-impl Domain for Office {
-    type View = View;
-    type Change = ChangedKey;
-    type Device = SwitchName;
-    type Cause = Key;
-}
+use pergola_plan::Unit;
 
 /// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
 pub const FABRIC_VLAN: u16 = 0;

@@ -8,7 +8,7 @@ use pergola_pipeline::tables::{acl, acl_ipv6};
 use pergola_pipeline::{Entity, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{Office, unit};
+use crate::office::unit;
 
 pub struct Punt;
 
@@ -26,7 +26,7 @@ const LLDP: u16 = 0x88cc;
 const GENERAL: u32 = 70_000;
 const SPECIAL: u32 = 80_000;
 
-impl App<Office> for Punt {
+impl App for Punt {
     fn name(&self) -> &'static str {
         "punt"
     }
@@ -41,7 +41,7 @@ impl App<Office> for Punt {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         let name = unit.as_name().and_then(|n| n.parse::<SwitchName>().ok());
         let Some(switch) = name.and_then(|n| view.switch(&n)) else { return };
         let cause = Key::new(Kind::Switch, &switch.name);
@@ -121,12 +121,7 @@ fn host_rules() -> Vec<Rule> {
 
 /// ARP that asks for a gateway: the controller answers, nobody else needs to see it.
 pub fn arp_for(gateway: Ipv4Addr) -> Rule {
-    let key = acl::Key {
-        eth_type: is(ARP),
-        ipv4_dst: is(gateway),
-        priority: SPECIAL,
-        ..acl::ANY
-    };
+    let key = acl::Key { eth_type: is(ARP), ipv4_dst: is(gateway), priority: SPECIAL, ..acl::ANY };
     Rule::V4(key, PUNT)
 }
 

@@ -11,13 +11,13 @@
 
 use std::sync::Arc;
 
-use pergola_graph::Fabric;
+use pergola_graph::Fabric as Graph;
 use pergola_model::{ChangedKey, Key, Kind, Switch, SwitchName, View};
 use pergola_pipeline::table::one_shot;
 use pergola_pipeline::tables::{mpls, next_hashed};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{Office, mac, next_id, port_number, unit};
+use crate::office::{mac, next_id, port_number, unit};
 
 /// A weighted way out with its watch port.
 pub type Member = (next_hashed::Act, u32, Option<u16>);
@@ -27,7 +27,7 @@ pub struct Segments;
 const NODE: &str = "node";
 const PAIR: &str = "pair";
 
-impl App<Office> for Segments {
+impl App for Segments {
     fn name(&self) -> &'static str {
         "segments"
     }
@@ -48,8 +48,8 @@ impl App<Office> for Segments {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
-        let paths = Fabric::of(view);
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
+        let paths = Graph::of(view);
         match &unit.id {
             UnitId::Name(name) => {
                 let node = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
@@ -58,7 +58,8 @@ impl App<Office> for Segments {
                 }
             }
             UnitId::Names(a, b) => {
-                let find = |n: &Arc<str>| n.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
+                let find =
+                    |n: &Arc<str>| n.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
                 if let (Some(a), Some(b)) = (find(a), find(b)) {
                     plan_pair(view, &paths, a, b, out);
                 }
@@ -80,7 +81,10 @@ pub fn moves_paths(new: &View, change: &ChangedKey) -> bool {
 }
 
 /// Both leaves of a pair, in name order, seen from either; `None` unless each names the other.
-pub fn pair_of<'a>(view: &'a View, switch: &'a Arc<Switch>) -> Option<(&'a Arc<Switch>, &'a Arc<Switch>)> {
+pub fn pair_of<'a>(
+    view: &'a View,
+    switch: &'a Arc<Switch>,
+) -> Option<(&'a Arc<Switch>, &'a Arc<Switch>)> {
     let other = view.switch(switch.pair.as_ref()?)?;
     if other.pair.as_ref() != Some(&switch.name) {
         return None;
@@ -89,9 +93,9 @@ pub fn pair_of<'a>(view: &'a View, switch: &'a Arc<Switch>) -> Option<(&'a Arc<S
 }
 
 /// The ways from a switch to a node for IP packets.
-pub fn members_to(view: &View, paths: &Fabric, from: &Switch, node: &Switch) -> Vec<Member> {
+pub fn members_to(view: &View, paths: &Graph, from: &Switch, node: &Switch) -> Vec<Member> {
     paths
-        .hops(&from.name, &node.name)
+        .next_hops(&from.name, &node.name)
         .iter()
         .filter_map(|hop| {
             let neighbour = view.switch(&hop.neighbour)?;
@@ -108,7 +112,7 @@ pub fn members_to(view: &View, paths: &Fabric, from: &Switch, node: &Switch) -> 
         .collect()
 }
 
-fn plan_node(view: &View, paths: &Fabric, node: &Switch, out: &mut Emitter<'_, Office>) {
+fn plan_node(view: &View, paths: &Graph, node: &Switch, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Switch, &node.name);
     let label = node.node_label;
     for from in view.switches() {
@@ -132,7 +136,7 @@ fn plan_node(view: &View, paths: &Fabric, node: &Switch, out: &mut Emitter<'_, O
             .iter()
             .filter_map(|hop| {
                 let neighbour = view.switch(&hop.neighbour)?;
-            let port = port_number(hop.port);
+                let port = port_number(hop.port);
                 let act = next_hashed::Act::ToNeighbourHashed {
                     port,
                     eth_src: mac(from.router_mac),
@@ -158,7 +162,7 @@ fn mpls_key(label: u32) -> mpls::Key {
 }
 
 /// Towards a dual-homed host: the paths to both leaves, whichever are there.
-fn plan_pair(view: &View, paths: &Fabric, a: &Switch, b: &Switch, out: &mut Emitter<'_, Office>) {
+fn plan_pair(view: &View, paths: &Graph, a: &Switch, b: &Switch, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Switch, &a.name);
     let key = next_hashed::Key { next_id: next_id::pair(a.node_label, b.node_label), priority: 0 };
     for from in view.leaves().filter(|s| s.name != a.name && s.name != b.name) {

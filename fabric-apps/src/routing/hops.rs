@@ -1,17 +1,17 @@
 //! Groups of next hops: what the prefixes of many routes share.
 
-use pergola_graph::Fabric;
+use pergola_graph::Fabric as Graph;
 use pergola_model::{HopSet, Key, Kind, View};
 use pergola_pipeline::table::one_shot;
 use pergola_pipeline::tables::next_hashed;
 use pergola_plan::Emitter;
 
-use crate::office::{Office, live_locations, mac, next_id, port};
+use crate::office::{live_locations, mac, next_id, port};
 use crate::segments::{Member, members_to};
 
 /// On every leaf, the ways to those of the next hops that are known. With none known the group is empty and what points
 /// at it is dropped until one appears.
-pub(super) fn plan(view: &View, paths: &Fabric, set: &HopSet, out: &mut Emitter<'_, Office>) {
+pub(super) fn plan(view: &View, paths: &Graph, set: &HopSet, out: &mut Emitter<'_>) {
     // The group stands as long as a route leads through these hops.
     let Some(route) = view.routes_of(set).next() else { return };
     let cause = Key::new(Kind::Route, route);

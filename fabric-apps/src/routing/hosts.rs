@@ -5,9 +5,9 @@ use pergola_plan::Emitter;
 
 use super::{To, route};
 use crate::bridging::host_cause;
-use crate::office::{Office, domain_of, live_locations, mac, next_id, port, vrf};
+use crate::office::{domain_of, live_locations, mac, next_id, port, vrf};
 
-pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_, Office>) {
+pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_>) {
     let cause = host_cause(host);
     let locations: Vec<_> = live_locations(view, host).collect();
     let homes: Vec<_> = locations.iter().filter_map(|p| view.switch(&p.switch)).collect();

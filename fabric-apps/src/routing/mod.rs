@@ -9,14 +9,16 @@ mod subnets;
 
 use std::net::IpAddr;
 
-use pergola_graph::Fabric;
-use pergola_model::{ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View};
+use pergola_graph::Fabric as Graph;
+use pergola_model::{
+    ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View,
+};
 use pergola_pipeline::Entity;
 use pergola_pipeline::table::Lpm;
 use pergola_pipeline::tables::{ipv4_unicast, ipv6_unicast};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{Office, next_id, unit, vrf};
+use crate::office::{next_id, unit, vrf};
 use crate::segments::moves_paths;
 
 pub struct Routing;
@@ -66,7 +68,7 @@ pub(crate) fn route(vrf: u16, prefix: &Prefix, to: To) -> Entity {
     }
 }
 
-impl App<Office> for Routing {
+impl App for Routing {
     fn name(&self) -> &'static str {
         "routing"
     }
@@ -141,7 +143,7 @@ impl App<Office> for Routing {
         }
     }
 
-    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_, Office>) {
+    fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         match (unit.kind, &unit.id) {
             (HOST, UnitId::Name(name)) => {
                 if let Some(h) = name.parse().ok().and_then(|key| view.host(&key)) {
@@ -163,7 +165,7 @@ impl App<Office> for Routing {
                 let Ok(domain) = domain.parse() else { return };
                 let hops: Vec<IpAddr> = hops.split(',').filter_map(|ip| ip.parse().ok()).collect();
                 if let Some(set) = HopSet::new(domain, &hops) {
-                    hops::plan(view, &Fabric::of(view), &set, out);
+                    hops::plan(view, &Graph::of(view), &set, out);
                 }
             }
             _ => {}
@@ -195,7 +197,7 @@ fn host_units(old: &View, new: &View, key: &HostKey, out: &mut UnitSet) {
     }
 }
 
-fn plan_route(view: &View, r: &Route, out: &mut Emitter<'_, Office>) {
+fn plan_route(view: &View, r: &Route, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Route, r.id());
     let to = match r.hop_set() {
         None => To::Drop,

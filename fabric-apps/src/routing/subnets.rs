@@ -7,10 +7,10 @@ use pergola_pipeline::reserved;
 use pergola_plan::Emitter;
 
 use super::{To, route};
-use crate::office::{Office, vrf};
+use crate::office::vrf;
 use crate::punt::{self, Rule};
 
-pub(super) fn plan(view: &View, subnet: &Subnet, out: &mut Emitter<'_, Office>) {
+pub(super) fn plan(view: &View, subnet: &Subnet, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Subnet, &subnet.name);
     let vrf = vrf(&subnet.domain);
     for gateway in &subnet.gateways {

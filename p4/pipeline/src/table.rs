@@ -150,7 +150,11 @@ pub fn metered<K: TableKey, A: TableAction>(key: &K, act: &A, meter: MeterConfig
 
 fn finish<A: TableAction>(key: TableEntryBuilder, act: &A) -> Entity {
     let action = act.action();
-    action.params.into_iter().fold(key.action(action.id), |b, (id, value)| b.param(id, value)).build()
+    action
+        .params
+        .into_iter()
+        .fold(key.action(action.id), |b, (id, value)| b.param(id, value))
+        .build()
 }
 
 /// An entry with several weighted actions, each in use while its watch port is up (P4Runtime 1.4 §9.2.3).
@@ -158,7 +162,8 @@ pub fn one_shot<K: TableKey, A: TableAction>(
     key: &K,
     members: impl IntoIterator<Item = (A, u32, Option<u16>)>,
 ) -> Entity {
-    let members = members.into_iter().map(|(action, weight, watch)| (action.action(), weight, watch));
+    let members =
+        members.into_iter().map(|(action, weight, watch)| (action.action(), weight, watch));
     key.builder().one_shot(members).build()
 }
 

@@ -45,7 +45,8 @@ fn statements_match_the_p4info() {
             assert_eq!(field.bitwidth as u32, stated_field.bits, "{}.{}", stated.name, field.name);
             assert_eq!(kind(&field.r#match), stated_field.kind, "{}.{}", stated.name, field.name);
         }
-        let named = |id: u32| info.actions.iter().find(|a| a.preamble.as_ref().unwrap().id == id).unwrap();
+        let named =
+            |id: u32| info.actions.iter().find(|a| a.preamble.as_ref().unwrap().id == id).unwrap();
         let usable: Vec<u32> = table
             .action_refs
             .iter()
@@ -101,7 +102,10 @@ fn artefacts_belong_to_the_source() {
     assert!(output.status.success());
     let now = String::from_utf8(output.stdout).unwrap();
     let then = std::fs::read_to_string(dir.join("fabric.sources.sha256")).unwrap();
-    assert_eq!(now, then, "the source has changed since the artefacts were compiled: run `make p4`");
+    assert_eq!(
+        now, then,
+        "the source has changed since the artefacts were compiled: run `make p4`"
+    );
 }
 
 /// With p4c here, the artefacts are what it makes now.
@@ -113,11 +117,8 @@ fn artefacts_are_what_p4c_makes() {
     }
     let out = tempfile::tempdir().unwrap();
     let dir = fabric_dir();
-    let status = Command::new(dir.join("compile.sh"))
-        .arg("p4c-bm2-ss")
-        .arg(out.path())
-        .status()
-        .unwrap();
+    let status =
+        Command::new(dir.join("compile.sh")).arg("p4c-bm2-ss").arg(out.path()).status().unwrap();
     assert!(status.success());
     let parsed = |path: &Path| parse_p4info(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(parsed(&out.path().join("fabric.p4info.txtpb")) == info(), "P4Info differs");

@@ -328,7 +328,7 @@ impl View {
     pub fn next_hops(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let mut from = Some(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         std::iter::from_fn(move || {
-            let found = *self.next_hop_routes.from(from?).next()?.0;
+            let found = *self.next_hop_sets.from(from?).next()?.0;
             from = match found {
                 IpAddr::V4(ip) => Some(u32::from(ip).checked_add(1).map_or(
                     IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
