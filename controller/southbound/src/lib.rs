@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod backoff;
+mod counters;
 pub mod gnmi;
 mod ops;
 mod pipeline;
@@ -19,6 +20,7 @@ mod session;
 mod transport;
 
 pub use backoff::Backoff;
+pub use counters::{DirectCount, direct_counters};
 pub use ops::{Fault, ReadScope, Verb, WriteOp};
 pub use pipeline::{Pipeline, PipelineError};
 pub use rim::Rim;

@@ -76,6 +76,11 @@ impl Rim {
         }
     }
 
+    /// The open channel, for reads that are no business of the session.
+    pub fn client(&self) -> Option<Client> {
+        self.client.clone()
+    }
+
     /// Does what a session wants; events are not for here.
     pub fn execute(&mut self, output: Output) {
         while self.tasks.try_join_next().is_some() {}

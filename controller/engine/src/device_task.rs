@@ -1,0 +1,330 @@
+//! The task of one device: joins the device machine to the network, the plan, and the packet machines.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pergola_discovery::PortRef;
+use pergola_model::{DeviceState, Mastership, PortId, PortNo, PortState, Switch, SwitchName};
+use pergola_plan::DeviceDelta;
+use pergola_southbound::gnmi::PortEvent;
+use pergola_southbound::{
+    DirectCount, Fault, Input, Pipeline, Rim, Session, SessionConfig, direct_counters,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::config::Calls;
+use crate::device::{Device, Notice};
+use crate::observe::Observer;
+use crate::packets::{PacketEvent, Packets};
+use crate::reconcile::{ReconcileConfig, Reconciler, Status, WriteOrder};
+
+/// What a device's task is told.
+pub(crate) enum ToDevice {
+    /// The plan changed. `number` counts these.
+    Apply {
+        delta: DeviceDelta,
+        revision: u64,
+        number: u64,
+    },
+    PacketOut {
+        port: u32,
+        frame: Vec<u8>,
+    },
+    Elect(u128),
+    Counters {
+        table: u32,
+        answer: oneshot::Sender<Result<Vec<DirectCount>, Fault>>,
+    },
+}
+
+/// How a device stands, for everybody who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceReport {
+    pub connected: bool,
+    pub mastership: Mastership,
+    pub last_error: Option<String>,
+    pub status: Status,
+    /// The last delta taken in.
+    pub(crate) applied: u64,
+    /// Sessions that became ready, and pipelines loaded, since the start.
+    pub sessions: u64,
+    pub pipeline_pushes: u64,
+}
+
+/// What a device's task needs from the engine.
+pub(crate) struct Surroundings {
+    pub clock: Clock,
+    pub election_id: u128,
+    pub longest_wait: Duration,
+    pub reconcile: ReconcileConfig,
+    pub packets: Packets,
+    pub observer: Observer,
+    /// Port states known from before, so that nothing is written that is known already.
+    pub known_ports: Vec<PortState>,
+}
+
+/// A running device task. Dropping it ends the session.
+pub(crate) struct DeviceHandle {
+    pub switch: Arc<Switch>,
+    pub to: mpsc::UnboundedSender<ToDevice>,
+    pub report: watch::Receiver<DeviceReport>,
+    /// Deltas sent so far.
+    pub sent: u64,
+}
+
+impl DeviceHandle {
+    pub fn apply(&mut self, delta: DeviceDelta, revision: u64) {
+        self.sent += 1;
+        // The task ends only when this handle is dropped.
+        let _ = self.to.send(ToDevice::Apply { delta, revision, number: self.sent });
+    }
+}
+
+struct Task {
+    name: SwitchName,
+    device_id: u64,
+    device: Device,
+    rim: Rim,
+    pipeline: Arc<Pipeline>,
+    around: Surroundings,
+    from: mpsc::UnboundedReceiver<ToDevice>,
+    report: watch::Sender<DeviceReport>,
+    applied: u64,
+    changed_ms: u64,
+}
+
+/// Starts the task of a device; must be called within a runtime.
+pub(crate) fn spawn(
+    switch: Arc<Switch>,
+    calls: Calls,
+    pipeline: Arc<Pipeline>,
+    around: Surroundings,
+) -> DeviceHandle {
+    let device_id = switch.device_id.0;
+    let mut config = SessionConfig::new(device_id, around.election_id, pipeline.cookie);
+    config.backoff_longest = around.longest_wait;
+    config.seed = around.clock.unix_ms() ^ device_id.rotate_left(32);
+    let order = Arc::new(WriteOrder::of_pipeline(&pipeline));
+    let reconciler = Reconciler::new(around.reconcile.clone(), order, pipeline.scopes());
+    let (to, from) = mpsc::unbounded_channel();
+    let (report, reports) = watch::channel(DeviceReport::default());
+    if let Some(endpoint) = calls.gnmi {
+        tokio::spawn(ports(switch.name.clone(), endpoint, &around, to.downgrade()));
+    }
+    let task = Task {
+        name: switch.name.clone(),
+        device_id,
+        device: Device::new(Session::new(config), reconciler),
+        rim: Rim::new(calls.p4runtime, device_id, pipeline.clone()),
+        pipeline,
+        from,
+        report,
+        applied: 0,
+        changed_ms: around.clock.unix_ms(),
+        around,
+    };
+    tokio::spawn(task.run());
+    DeviceHandle { switch, to, report: reports, sent: 0 }
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            let now = self.around.clock.now();
+            while let Some(output) = self.device.poll(now) {
+                self.rim.execute(output);
+            }
+            while let Some(notice) = self.device.notice() {
+                self.notice(notice);
+            }
+            self.publish();
+            let wake = self.device.next_timeout().map(|at| self.around.clock.instant(at));
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                message = self.from.recv() => {
+                    let Some(message) = message else { break };
+                    self.take(message);
+                    // Whatever else waits goes into the same writes.
+                    while let Ok(message) = self.from.try_recv() {
+                        self.take(message);
+                    }
+                }
+                input = self.rim.next() => {
+                    let now = self.around.clock.now();
+                    self.device.handle(input, now);
+                    for _ in 0..64 {
+                        let Some(input) = self.rim.try_next() else { break };
+                        self.device.handle(input, now);
+                    }
+                }
+                () = sleep => self.device.handle(Input::Tick, self.around.clock.now()),
+            }
+        }
+        self.device.close();
+        while let Some(output) = self.device.poll(self.around.clock.now()) {
+            self.rim.execute(output);
+        }
+        self.around
+            .packets
+            .send(PacketEvent::Device { name: self.name.as_str().into(), connected: false });
+    }
+
+    fn take(&mut self, message: ToDevice) {
+        match message {
+            ToDevice::Apply { delta, revision, number } => {
+                self.device.apply(delta, revision);
+                self.applied = number;
+            }
+            ToDevice::PacketOut { port, frame } => match self
+                .pipeline
+                .packet_out(port, Bytes::from(frame))
+            {
+                Ok(packet) => {
+                    self.device.packet_out(packet);
+                }
+                Err(error) => tracing::error!(device = %self.name, %error, "no packet can be sent"),
+            },
+            ToDevice::Elect(id) => self.device.elect(id),
+            ToDevice::Counters { table, answer } => {
+                let (client, device_id) = (self.rim.client(), self.device_id);
+                tokio::spawn(async move {
+                    let result = match client {
+                        Some(client) => direct_counters(client, device_id, table).await,
+                        None => Err(Fault::new(tonic::Code::Unavailable, "there is no session")),
+                    };
+                    let _ = answer.send(result);
+                });
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::PacketIn(packet) => match self.pipeline.ingress_port(&packet) {
+                Some(port) => {
+                    let at = PortRef::new(self.name.as_str(), port);
+                    self.around.packets.send(PacketEvent::In { at, frame: packet.payload });
+                }
+                None => tracing::warn!(device = %self.name, "a packet-in says no ingress port"),
+            },
+            Notice::Digest(digest) => {
+                tracing::debug!(device = %self.name, digest = digest.digest_id, "nobody asked for this digest");
+            }
+            Notice::IdleTimeout(n) => {
+                tracing::debug!(device = %self.name, entries = n.table_entry.len(), "idle entries");
+            }
+            Notice::State => {
+                self.changed_ms = self.around.clock.unix_ms();
+                let connected = self.device.mastership() == Mastership::Primary;
+                self.around
+                    .packets
+                    .send(PacketEvent::Device { name: self.name.as_str().into(), connected });
+                match self.device.last_error() {
+                    Some(error) => tracing::warn!(device = %self.name, %error, "session"),
+                    None => {
+                        tracing::info!(device = %self.name, mastership = ?self.device.mastership(), "session")
+                    }
+                }
+                self.around.observer.put(self.state());
+            }
+        }
+    }
+
+    fn state(&self) -> DeviceState {
+        let status = self.device.status();
+        DeviceState {
+            switch: self.name.clone(),
+            connected: self.device.connected(),
+            mastership: self.device.mastership(),
+            pipeline_cookie: self.device.connected().then_some(self.pipeline.cookie),
+            wanted: status.wanted as u64,
+            installed: status.installed as u64,
+            failed: status.failed as u64,
+            last_error: self.device.last_error(),
+            changed_ms: self.changed_ms,
+        }
+    }
+
+    fn publish(&mut self) {
+        let (sessions, pipeline_pushes) = self.device.sessions_and_pushes();
+        let report = DeviceReport {
+            connected: self.device.connected(),
+            mastership: self.device.mastership(),
+            last_error: self.device.last_error(),
+            status: self.device.status(),
+            applied: self.applied,
+            sessions,
+            pipeline_pushes,
+        };
+        let failed = report.status.failed;
+        let before = self.report.send_replace(report).status.failed;
+        if (before == 0) != (failed == 0) {
+            self.around.observer.put(self.state());
+        }
+    }
+}
+
+/// Follows the ports of a switch over gNMI and observes what differs from what is known, while the device's task runs.
+fn ports(
+    name: SwitchName,
+    endpoint: tonic::transport::Endpoint,
+    around: &Surroundings,
+    alive: mpsc::WeakUnboundedSender<ToDevice>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (packets, observer, clock) =
+        (around.packets.clone(), around.observer.clone(), around.clock);
+    let longest_wait = around.longest_wait;
+    let mut known: std::collections::HashMap<PortId, (bool, Option<u64>)> =
+        around.known_ports.iter().map(|p| (p.port.clone(), (p.oper_up, p.speed_bps))).collect();
+    async move {
+        let (events, mut arriving) = mpsc::unbounded_channel();
+        tokio::spawn(pergola_southbound::gnmi::follow(
+            endpoint,
+            events,
+            longest_wait,
+            clock.unix_ms(),
+        ));
+        let mut check = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            let event = tokio::select! {
+                event = arriving.recv() => event,
+                _ = check.tick() => {
+                    // Weak, because this must not keep the device's task alive.
+                    if alive.upgrade().is_none() {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            let update = match event {
+                None => return,
+                Some(PortEvent::Connected) => continue,
+                Some(PortEvent::Lost { reason }) => {
+                    tracing::warn!(device = %name, %reason, "port states are not known any more");
+                    continue;
+                }
+                Some(PortEvent::Port(update)) => update,
+            };
+            let Ok(port) = PortNo::try_from(u64::from(update.port)) else { continue };
+            let id = PortId::new(name.clone(), port);
+            packets.send(PacketEvent::Port { at: (&id).into(), up: update.up });
+            let state = (update.up, update.speed_bps);
+            if known.insert(id.clone(), state) != Some(state) {
+                observer.put(PortState {
+                    port: id,
+                    oper_up: update.up,
+                    speed_bps: update.speed_bps,
+                    changed_ms: clock.unix_ms(),
+                });
+            }
+        }
+    }
+}
