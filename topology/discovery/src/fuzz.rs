@@ -34,7 +34,7 @@ pub fn codecs(data: &[u8]) {
     if let Ok(frame) = Frame::parse(data)
         && let Ok(ip) = Ip::parse(&frame)
     {
-        let _ = (ip.udp(), Ndp::parse(&ip), icmp::message(&ip).map(|m| icmp::echo_reply(m, ip.dst, ip.src)));
+        let _ = (ip.udp(), Ndp::parse(&ip), crate::wire::group::Membership::parse(&ip), icmp::message(&ip).map(|m| icmp::echo_reply(m, ip.dst, ip.src)));
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`hosts`] | host table: learning, moves, dual homing, aging, duplicates, spoofing |
 //! | [`respond`] | gateway ARP and NDP, proxy for known hosts, echo, router advertisements |
 //! | [`dhcp`] | DHCPv4 and DHCPv6 relay |
+//! | [`multicast`] | IGMP and MLD querier and membership |
 //!
 //! The codecs under [`wire`] take any bytes without panicking.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -30,6 +31,7 @@ pub mod wire;
 pub mod dhcp;
 pub mod hosts;
 pub mod links;
+pub mod multicast;
 pub mod respond;
 
 pub use guard::{Guard, GuardConfig};
@@ -51,5 +53,6 @@ pub fn standard_machines(guard: GuardConfig, links: links::LinksConfig, hosts: h
     all.add(Box::new(respond::RouterAdverts::new(seed)));
     all.add(Box::new(dhcp::DhcpRelay4::default()));
     all.add(Box::new(dhcp::DhcpRelay6::default()));
+    all.add(Box::new(multicast::Multicast::new(multicast::MulticastConfig::default())));
     all
 }

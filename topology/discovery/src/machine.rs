@@ -82,6 +82,8 @@ pub enum Observation {
     Host(Host),
     /// A host that is not there any more.
     HostGone { vlan: u16, mac: Mac },
+    /// Who listens to a multicast group in a VLAN: ports that want every source, and ports by source. Nobody: both empty.
+    Members { vlan: u16, group: IpAddr, any: Vec<PortRef>, sources: Vec<(IpAddr, Vec<PortRef>)> },
     /// A port is cabled to something else than intended (`None`: nothing is intended there).
     CablingFault { at: PortRef, expected: Option<PortRef>, found: PortRef },
     CablingRight { at: PortRef },

@@ -43,7 +43,7 @@ impl Machines {
             self.malformed += 1;
             return;
         };
-        let infra = net.port(at).is_some_and(|p| p.role == PortRole::Infra);
+        let infra = net.role(at) == Some(PortRole::Infra);
         if !infra && !self.guard.admit(at, now, out) {
             return;
         }

@@ -243,6 +243,11 @@ pub trait Net {
 
     // What follows from the above.
 
+    /// What a port is for.
+    fn role(&self, at: &PortRef) -> Option<PortRole> {
+        self.port(at).map(|p| p.role)
+    }
+
     /// Whether hosts of the VLAN may have this address: link-local, or in one of its prefixes.
     fn in_subnet(&self, vlan: u16, ip: IpAddr) -> bool {
         matches!(ip, IpAddr::V6(a) if a.is_unicast_link_local()) || self.gateway_for(vlan, ip).is_some()

@@ -63,13 +63,6 @@ impl ViewNet<'_> {
                 Tagging::Double { outer, inner } => vlans.double.push((outer.get(), inner.get(), vlan.get())),
             }
         }
-        let role = if self.0.is_fabric_port(&port.id) {
-            PortRole::Infra
-        } else if port.mode.is_none() {
-            PortRole::Unknown
-        } else {
-            PortRole::Edge
-        };
         // A declared host with two attachments makes them a pair.
         let twin = self.0.hosts_at(&port.id).find_map(|h| {
             let declared = h.declared.as_deref().filter(|d| d.binding != HostBinding::Learned)?;
@@ -79,7 +72,17 @@ impl ViewNet<'_> {
                 _ => None,
             }
         });
-        Port { role, enabled: port.enabled, vlans, twin }
+        Port { role: self.role_of(port), enabled: port.enabled, vlans, twin }
+    }
+
+    fn role_of(self, port: &model::Port) -> PortRole {
+        if self.0.is_fabric_port(&port.id) {
+            PortRole::Infra
+        } else if port.mode.is_none() {
+            PortRole::Unknown
+        } else {
+            PortRole::Edge
+        }
     }
 
     fn to_host(self, host: &model::Host) -> Host {
@@ -261,6 +264,22 @@ impl Net for ViewNet<'_> {
         })
     }
 
+    // These two are asked for every packet, so they do without the hosts of the port.
+
+    fn role(&self, at: &PortRef) -> Option<PortRole> {
+        self.0.port(&at.id()?).map(|p| self.role_of(p))
+    }
+
+    fn classify(&self, at: &PortRef, tags: Tags) -> Option<u16> {
+        let port = self.0.port(&at.id()?).filter(|p| p.enabled && self.role_of(p) == PortRole::Edge)?;
+        let tagging = match tags {
+            Tags::None | Tags::One(0) => Tagging::Untagged,
+            Tags::One(id) => Tagging::Tagged(VlanId::new(id).ok()?),
+            Tags::Two(outer, inner) => Tagging::Double { outer: VlanId::new(outer).ok()?, inner: VlanId::new(inner).ok()? },
+        };
+        port.mode.vlan_of(tagging).map(VlanId::get)
+    }
+
     fn in_subnet(&self, vlan: u16, ip: IpAddr) -> bool {
         matches!(ip, IpAddr::V6(a) if a.is_unicast_link_local())
             || self.subnet(vlan).is_some_and(|s| s.prefix_of(ip).is_some())
@@ -349,6 +368,8 @@ pub fn write_of(seen: &Observation, now_ms: u64) -> Option<Write> {
             };
             put(model::CablingFault { port: at.id()?, expected, found: found.id()?, since_ms: now_ms }.into())
         }
+        // The store has no resource for learned groups: apps take them from the machine.
+        Observation::Members { .. } => None,
         Observation::CablingRight { at } => Some(Write::Delete(Key::new(Kind::CablingFault, at.id()?))),
     }
 }

@@ -3,6 +3,7 @@
 pub mod arp;
 pub mod dhcp;
 pub mod eth;
+pub mod group;
 pub mod icmp;
 pub mod ip;
 pub mod lldp;
