@@ -57,6 +57,10 @@ fn cut(value: &Value, width: u32) -> Value {
     bytes(&Wide::from_bytes(value).mask(width))
 }
 
+fn decimal(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// A number without wildcards.
 pub fn plain(text: &str) -> Result<Value, String> {
     if text.contains('*') {
@@ -97,8 +101,8 @@ pub fn field(field: &MatchField, text: &str) -> Result<KeyField, String> {
             Some((value, len)) => KeyField::Lpm { value: plain(value)?, prefix_len: super::parse::value(len)? as u32 },
             None => {
                 let (value, _, fixed) = digits(text)?;
-                // Without wildcards all of the field counts, however many digits were written.
-                let prefix_len = if text.contains('*') { fixed.min(width) } else { width };
+                // The written digits count, as in p4c's runner; a decimal number means the whole field.
+                let prefix_len = if decimal(text) { width } else { fixed.min(width) };
                 KeyField::Lpm { value, prefix_len }
             }
         },
@@ -106,7 +110,8 @@ pub fn field(field: &MatchField, text: &str) -> Result<KeyField, String> {
             Some((value, mask)) => KeyField::Ternary { value: plain(value)?, mask: cut(&plain(mask)?, width) },
             None => {
                 let (value, mask, _) = digits(text)?;
-                let mask = if text.contains('*') { cut(&mask, width) } else { ones(width) };
+                // The mask covers the written digits, as in p4c's runner; a decimal number means the whole field.
+                let mask = if decimal(text) { ones(width) } else { cut(&mask, width) };
                 KeyField::Ternary { value, mask }
             }
         },

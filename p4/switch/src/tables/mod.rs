@@ -6,6 +6,8 @@ pub mod key;
 mod lpm;
 pub mod profile;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 mod ternary;
 
 pub use entry::{ActionData, Bound, Entry};

@@ -285,7 +285,7 @@ impl Lower {
                 header => Bool::ValidHdr(header),
             },
             Expr::Unary(Unary::ValidUnion, x) => Bool::ValidUnion(self.union(x, node)?),
-            Expr::Unary(Unary::ToBool, x) => self.bool(x, node)?,
+            Expr::Unary(Unary::ToBool | Unary::ToData, x) => self.bool(x, node)?,
             Expr::Binary(Binary::And, x) => {
                 Bool::And(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?)))
             }

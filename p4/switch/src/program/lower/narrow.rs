@@ -191,6 +191,7 @@ impl Lower {
                 let range = (-range.1 - 1, -range.0 - 1);
                 (range.0 >= I64_MIN).then(|| (Num::Not(Box::new(num)), range))
             }),
+            Expr::Unary(Unary::ToData, x) => Some((Num::FromBool(Box::new(self.bool(x, node)?)), (0, 1))),
             Expr::Unary(Unary::Size, x) => match **x {
                 Expr::Stack(stack) => Some((Num::StackCount(stack), (0, 65_535))),
                 Expr::UnionStack(stack) => Some((Num::UnionStackCount(stack), (0, 65_535))),
