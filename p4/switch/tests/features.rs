@@ -4,14 +4,14 @@
 mod common;
 
 use common::{Bench, FEATURES, exact, num, ternary};
-use p4switch::control::{EntryAction, EntrySpec, GroupMemberSpec, OneShotMember, describe};
+use p4switch::control::{ActionCall, EntryAction, EntrySpec, GroupMemberSpec, OneShotMember, describe};
 use p4switch::program::Kind;
 use p4switch::rcu::pin;
 use p4switch::state::digest::DigestConfig;
 use p4switch::state::meter::MeterConfig;
 use p4switch::state::valueset::SetMember;
 use p4switch::tables::TableError;
-use p4switch::tables::key::KeyField;
+use p4switch::tables::key::{KeyField, Value};
 
 fn eth(kind: u16, source: u8) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, source];
@@ -177,7 +177,11 @@ fn ports_used(bench: &mut Bench, op: u8, a: u8) -> std::collections::BTreeMap<u3
 fn one_shot_groups_spread_flows_and_follow_watch_ports() {
     let mut bench = Bench::new(FEATURES);
     let member = |port: u128, weight| OneShotMember {
-        call: bench.call("MainIngress.spread", "MainIngress.out_port", &[port]),
+        // Read back, parameters have their full length.
+        call: ActionCall {
+            params: vec![Value::from_slice(&[0, port as u8])],
+            ..bench.call("MainIngress.spread", "MainIngress.out_port", &[port])
+        },
         weight,
         watch_port: Some(port as u32),
     };

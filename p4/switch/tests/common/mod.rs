@@ -107,11 +107,11 @@ impl Bench {
     }
 }
 
-/// Route number `n`: nine of ten are /24, the others /16, /20, /28 and /32 inside of them.
+/// Route number `n`: nine of ten are /24, the others /16, /20, /28 and /32.
 pub fn route_of(n: u32) -> (u32, u32) {
     let base = 0x0a00_0000 | (n << 8);
     match n % 40 {
-        0 => (base & 0xffff_0000 | 0x8000_0000, 16),
+        0 => (0x0b00_0000 + (n / 40 << 16), 16),
         10 => (base & 0xffff_f000 | 0x4000_0000, 20),
         20 => (base | 0x30, 28),
         30 => (base | 7, 32),
