@@ -322,6 +322,7 @@ pub fn changes<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<Change> {
 
 /// What an observation does to the store.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant)] // it lives for the moment between a machine and the store
 pub enum Write {
     Put(AnyResource),
     Delete(Key),

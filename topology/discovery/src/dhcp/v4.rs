@@ -162,10 +162,9 @@ impl PacketMachine for DhcpRelay4 {
                 }
             }
             Input::Changed(change) => self.forward.changed(*change, net, out),
-            Input::Port { at, up: false } => {
-                if self.rogues.remove(*at) {
-                    out.push(Alarm::clear(AlarmKind::RogueDhcp, at.to_string()));
-                }
+            Input::Port { at, up: false } if self.rogues.contains(*at) => {
+                self.rogues.remove(*at);
+                out.push(Alarm::clear(AlarmKind::RogueDhcp, at.to_string()));
             }
             Input::Tick => self.forward.tick(now),
             _ => {}

@@ -42,7 +42,7 @@ impl Hosts {
                 Err(_) => None,
             },
             ETH_IPV4 | ETH_IPV6 => match Ip::parse(frame) {
-                Ok(ip) => self.from_ip(at, vlan, frame, &ip, net, now, out),
+                Ok(ip) => self.ip_claim(at, vlan, frame, &ip, net, now, out),
                 Err(_) => None,
             },
             _ => None,
@@ -53,7 +53,7 @@ impl Hosts {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn from_ip(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, ip: &Ip<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) -> Option<(Option<IpAddr>, Learned)> {
+    fn ip_claim(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, ip: &Ip<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) -> Option<(Option<IpAddr>, Learned)> {
         let source = |how| ((!ip.src.is_unspecified() && !ip.src.is_multicast()).then_some(ip.src), how);
         match ip.proto {
             PROTO_ICMP6 => {

@@ -343,7 +343,7 @@ fn declared_legs_count_at_once_and_come_back_with_their_port() {
     w.announces(&a, mac(9), ip(9));
     assert_eq!(w.known(9).unwrap().locations, [a.clone(), b.clone()]);
     w.input(&Input::Port { at: &b, up: false });
-    assert_eq!(w.known(9).unwrap().locations, [a.clone()]);
+    assert_eq!(w.known(9).unwrap().locations, std::slice::from_ref(&a));
     w.input(&Input::Port { at: &b, up: true });
     assert_eq!(w.known(9).unwrap().locations, [a, b]);
 }
