@@ -344,3 +344,68 @@ fn a_switch_that_does_not_start_leaves_nothing() {
     assert!(error.contains("controller: ended while it started") && error.contains("it cannot work"), "{error}");
     assert_eq!(remains(&name), Vec::<String>::new());
 }
+
+#[test]
+fn a_host_moves_to_another_port() {
+    if !ready() {
+        return;
+    }
+    for tags in [&[][..], &[10u16]] {
+        let mut spec = one_switch("move");
+        spec.target = Target::None;
+        spec.hosts[0].interfaces[0].tags = tags.to_vec();
+        let mut lab = Scenario::start(spec).unwrap();
+        let error = lab.move_host("h1", 0, "leaf1/2").unwrap_err().to_string();
+        assert!(error.contains("without a cable: 9"), "{error}");
+        // What the host sends comes out of the port it is at.
+        let heard = |lab: &Scenario, port: u16| {
+            let count = || {
+                let text = lab.run("leaf1", &format!("ip -s -json link show leaf1-{port}")).unwrap();
+                let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+                json[0]["stats64"]["rx"]["packets"].as_u64().unwrap()
+            };
+            let before = count();
+            let nobody = IpAddr::from([10, 0, 0, 77]);
+            let pair = pergola_lab::ping::Pair { from: "h1".into(), to: "-".into(), address: nobody };
+            pergola_lab::ping::ping(lab, &[pair], Duration::from_millis(200)).unwrap();
+            count() > before
+        };
+        assert!(heard(&lab, 1) && !heard(&lab, 9));
+        let mac = lab.host("h1").unwrap().mac(0);
+        lab.move_host("h1", 0, "leaf1/9").unwrap();
+        wait_until("the new port", LIMIT, || heard(&lab, 9).then_some(())).unwrap();
+        assert!(!heard(&lab, 1));
+        let shown = lab.run("h1", "ip addr show eth0").unwrap();
+        assert!(shown.contains("10.0.0.1/24") && shown.contains(&mac), "{shown}");
+        assert_eq!(lab.status().unwrap().links[0].name, "h1-leaf1/9");
+        lab.move_host("h1", 0, "leaf1/1").unwrap();
+        wait_until("the old port", LIMIT, || heard(&lab, 1).then_some(())).unwrap();
+        lab.end().unwrap();
+    }
+}
+
+#[test]
+fn the_examples_come_up_quickly() {
+    if !ready() {
+        return;
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../topology/blueprint/examples");
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let name = unique_name("example");
+        let file = entry.path();
+        let run = |args: &[&str]| {
+            let output = lab_command(PROGRAM, args).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{args:?}: {text}");
+            text
+        };
+        let from = Instant::now();
+        run(&["up", "-d", "--target", "none", "--name", &name, file.to_str().unwrap()]);
+        let took = from.elapsed();
+        eprintln!("{}: up in {} ms", file.display(), took.as_millis());
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        run(&["status", "--lab", &name]);
+        run(&["down", &name]);
+        assert_eq!(remains(&name), Vec::<String>::new());
+    }
+}

@@ -7,11 +7,12 @@ use crate::lab::{Kill, Lab};
 use crate::ping;
 use crate::probe::{Probe, ProbeKind, ProbeReport, ProbeSpec};
 use crate::rootless;
-use crate::spec::{LabSpec, Target};
-use crate::state::Cut;
+use crate::spec::{ControllerSpec, Forward, LabSpec, Target};
+use crate::state::{self, Cut};
 use crate::{down, layout};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
@@ -22,7 +23,7 @@ use std::time::Duration;
 /// Emulate an office on this machine.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
-    /// Build a lab from a lab description (JSON).
+    /// Build a lab from a blueprint (YAML) or a lab description (JSON).
     Up(Up),
     /// End a lab and remove everything of it, also after a crash.
     Down(Down),
@@ -36,6 +37,8 @@ pub enum LabCommand {
     Break(Break),
     /// Mend a cut cable.
     Heal(Named),
+    /// Plug a host's cable into another port: `lab move h1 leaf2/3`.
+    Move(MoveArgs),
     /// End a switch or the `controller`.
     Kill(KillArgs),
     /// Start again what was killed or has died.
@@ -48,9 +51,9 @@ pub enum LabCommand {
 
 #[derive(Debug, Args)]
 pub struct Up {
-    /// The lab's description.
+    /// The site's blueprint, or a lab description when the name ends in `.json`.
     file: PathBuf,
-    /// Another name than the description's.
+    /// Another name than the site's.
     #[arg(long)]
     name: Option<String>,
     /// Program that plays the switches.
@@ -62,7 +65,24 @@ pub struct Up {
     /// Start no controller.
     #[arg(long)]
     no_controller: bool,
+    /// Where the controller's REST interface is reached on this machine.
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
 }
+
+/// What a controller has to know that runs in the lab of a blueprint.
+#[derive(Clone, Debug)]
+pub struct UpContext {
+    /// Absolute path of the blueprint.
+    pub blueprint: PathBuf,
+    /// A folder of the lab's own, which goes with it; not there yet.
+    pub data: PathBuf,
+    /// Where it should serve REST inside the lab; the same address on this machine leads there.
+    pub listen: SocketAddr,
+}
+
+/// Says how the controller of a blueprint's lab is started.
+pub type ControllerOf<'a> = &'a dyn Fn(&UpContext) -> Option<ControllerSpec>;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TargetArg {
@@ -127,6 +147,18 @@ pub struct Named {
     #[command(flatten)]
     which: Which,
     name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    #[command(flatten)]
+    which: Which,
+    host: String,
+    /// SWITCH/PORT, without a cable.
+    to: String,
+    /// Which of the host's cables.
+    #[arg(long, default_value_t = 0)]
+    cable: usize,
 }
 
 #[derive(Debug, Args)]
@@ -201,23 +233,29 @@ impl AgentCommand {
 }
 
 impl LabCommand {
-    /// Runs the command to its end; errors go to standard error.
+    /// Runs the command to its end, blueprints without a controller; errors go to standard error.
     pub fn run(&self) -> ExitCode {
-        match self.try_run() {
+        self.run_with(&|_| None)
+    }
+
+    /// Runs the command to its end; errors go to standard error.
+    pub fn run_with(&self, controller: ControllerOf<'_>) -> ExitCode {
+        match self.try_run(controller) {
             Ok(code) => code,
             Err(error) => fail(&error),
         }
     }
 
     /// The same with the error handed back.
-    pub fn try_run(&self) -> Result<ExitCode, LabError> {
-        if rootless::needed() {
-            if let Some(status) = self.through_user_namespace()? {
-                return Ok(exit_code(status));
-            }
+    pub fn try_run(&self, controller: ControllerOf<'_>) -> Result<ExitCode, LabError> {
+        if rootless::needed()
+            && let Some(status) = self.through_user_namespace(controller)?
+        {
+            return Ok(exit_code(status));
         }
         match self {
-            Self::Up(args) => args.run(),
+            Self::Up(args) => args.run(controller),
+            Self::Move(args) => args.which.open()?.move_host(&args.host, args.cable, &args.to).map(|()| ExitCode::SUCCESS),
             Self::Down(args) => args.run(),
             Self::List => list(),
             Self::Status(args) => args.run(),
@@ -242,11 +280,11 @@ impl LabCommand {
     }
 
     /// Without root, everything that touches a lab runs inside its user namespace. `None` when there is nothing to enter.
-    fn through_user_namespace(&self) -> Result<Option<ExitStatus>, LabError> {
+    fn through_user_namespace(&self, controller: ControllerOf<'_>) -> Result<Option<ExitStatus>, LabError> {
         let lab = match self {
             Self::List => return Ok(None),
             Self::Up(args) => {
-                let spec = args.spec()?;
+                let spec = args.spec(controller)?;
                 eprintln!("not root: lab `{}` runs inside an unprivileged user namespace", spec.name);
                 let listen: Vec<_> = spec.forwards.iter().map(|f| f.listen).collect();
                 return rootless::enter(&listen).map(Some);
@@ -257,6 +295,7 @@ impl LabCommand {
             Self::Break(args) => args.which.lab.clone(),
             Self::Heal(args) | Self::Restart(args) => args.which.lab.clone(),
             Self::Kill(args) => args.which.lab.clone(),
+            Self::Move(args) => args.which.lab.clone(),
             Self::Probe(args) => args.which.lab.clone(),
             Self::PingAll(args) => args.which.lab.clone(),
         };
@@ -273,11 +312,24 @@ impl LabCommand {
 }
 
 impl Up {
-    fn spec(&self) -> Result<LabSpec, LabError> {
+    fn spec(&self, controller: ControllerOf<'_>) -> Result<LabSpec, LabError> {
         let text = std::fs::read_to_string(&self.file).doing(|| format!("reading {}", self.file.display()))?;
-        let mut spec = LabSpec::from_json(&text)?;
+        let mut spec = match self.file.extension().is_some_and(|e| e == "json") {
+            true => LabSpec::from_json(&text)?,
+            false => self.spec_of_blueprint(&text)?,
+        };
         if let Some(name) = &self.name {
             spec.name.clone_from(name);
+        }
+        spec.check()?;
+        if spec.controller.is_none() {
+            let blueprint = std::path::absolute(&self.file).doing(|| format!("finding {}", self.file.display()))?;
+            let data = state::folder(&spec.name).join("controller");
+            let context = UpContext { blueprint, data, listen: self.listen };
+            spec.controller = controller(&context);
+            if spec.controller.is_some() && !self.no_controller {
+                spec.forwards.push(Forward { listen: self.listen, to: self.listen });
+            }
         }
         if let Some(target) = self.target {
             spec.target = match target {
@@ -293,8 +345,21 @@ impl Up {
         Ok(spec)
     }
 
-    fn run(&self) -> Result<ExitCode, LabError> {
-        let spec = self.spec()?;
+    /// The lab is named after the site, as far as a lab's name can be as long.
+    fn spec_of_blueprint(&self, text: &str) -> Result<LabSpec, LabError> {
+        let blueprint = pergola_blueprint::parse(text)
+            .map_err(|problems| LabError::Blueprint(format!("{}: {problems}", self.file.display())))?;
+        let view = blueprint.view();
+        let name = match (&self.name, view.site()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(site)) => site.name.to_string().chars().take(32).collect(),
+            (None, None) => "lab".to_owned(),
+        };
+        LabSpec::from_view(&name, &view)
+    }
+
+    fn run(&self, controller: ControllerOf<'_>) -> Result<ExitCode, LabError> {
+        let spec = self.spec(controller)?;
         if self.detach {
             let lab = Lab::up(spec)?;
             println!("{}", lab.status()?.line());

@@ -8,6 +8,9 @@ pub enum LabError {
     /// The description is wrong.
     #[error("{field}: found {found}; allowed: {allowed}")]
     Spec { field: String, found: String, allowed: String },
+    /// The site file is wrong: every problem with its line and column.
+    #[error("{0}")]
+    Blueprint(String),
     #[error("lab `{0}` is up already: `pergola lab down {0}` ends it")]
     Exists(String),
     #[error("no lab `{name}`; {known}")]

@@ -3,10 +3,16 @@
 use crate::error::LabError;
 use crate::spec::{Dhcp, End, HostInterface, HostSpec, LabSpec, LinkSpec, SwitchSpec, Target};
 use ipnet::IpNet;
+use pergola_blueprint::Blueprint;
 use pergola_model::{DhcpClient, Endpoint, HostIntent, PortId, Switch, Tagging, View};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 impl LabSpec {
+    /// [`LabSpec::from_view`] of a site file's intents.
+    pub fn from_blueprint(name: &str, blueprint: &Blueprint) -> Result<Self, LabError> {
+        Self::from_view(name, &blueprint.view())
+    }
+
     /// A lab with the switches, links and hosts of a site, as declared. Switches serve where the site says: addresses that
     /// are not loopback ones are put on the lab's own loopback. Hosts get the tags that their port wants, prefix lengths and
     /// gateways from their subnet. There is no controller yet: the caller adds it.
@@ -151,6 +157,20 @@ mod tests {
         assert_eq!(spec.ports_of(&spec.switches[1]), [1, 7, 49]);
         let lines = crate::layout::fabric_batch(&spec);
         assert!(lines.contains(&"addr add 10.99.0.2 dev lo".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn every_example_is_a_lab() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../blueprint/examples");
+        let mut seen = 0;
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            let blueprint = pergola_blueprint::parse(&text).unwrap();
+            let spec = LabSpec::from_blueprint("t", &blueprint).unwrap();
+            assert!(!spec.switches.is_empty() && spec.hosts.len() > 1, "{:?}", entry.path());
+            seen += 1;
+        }
+        assert!(seen >= 4, "{seen} examples");
     }
 
     #[test]

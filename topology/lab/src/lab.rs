@@ -8,7 +8,7 @@ use crate::status::Status;
 use crate::sys::iface::Interfaces;
 use crate::sys::netns::NetNs;
 use crate::sys::xdp;
-use crate::{down, ip, up};
+use crate::{down, ip, replug, up};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -117,6 +117,12 @@ impl Lab {
             lab.state.cuts.remove(&link);
             Ok(())
         })
+    }
+
+    /// Pulls a host's cable and plugs it into another port, which must have none. Everything else about the host stays.
+    pub fn move_host(&mut self, host: &str, cable: usize, to: &str) -> Result<(), LabError> {
+        let to: End = to.parse()?;
+        self.change(|lab| replug::replug(lab, host, cable, &to))
     }
 
     fn sever(&self, link: usize, cut: Cut) -> Result<(), LabError> {
@@ -351,6 +357,6 @@ struct LinkEnds {
     b: (String, String),
 }
 
-fn unknown(kind: &'static str, name: &str, all: impl Iterator<Item = String>) -> LabError {
+pub(crate) fn unknown(kind: &'static str, name: &str, all: impl Iterator<Item = String>) -> LabError {
     LabError::Unknown { kind, name: name.to_owned(), known: all.collect::<Vec<_>>().join(", ") }
 }

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod ping;
 pub mod probe;
 pub mod programs;
+mod replug;
 pub mod rootless;
 mod spec;
 mod state;
@@ -25,6 +26,7 @@ pub mod sys;
 mod up;
 
 pub use down::{Removed, down, known};
+pub use cli::UpContext;
 pub use error::LabError;
 pub use lab::{Kill, Lab};
 pub use spec::{

@@ -52,7 +52,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The program of a switch and its arguments; `None` when the lab has no switch processes. The arguments are those of
-/// `simple_switch_grpc`; what only ours knows comes last.
+/// `simple_switch_grpc`, which ours takes too.
 pub fn switch_command(spec: &LabSpec, switch: &SwitchSpec) -> Result<Option<(PathBuf, Vec<String>)>, LabError> {
     let target = switch.target.unwrap_or(spec.target);
     let program = match target {
@@ -78,11 +78,6 @@ fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec, target: Target) -> Vec<
     args.push("--".to_owned());
     args.extend(["--grpc-server-addr".to_owned(), switch.grpc.to_string()]);
     args.extend(["--cpu-port".to_owned(), switch.cpu_port.to_string()]);
-    if target == Target::P4switch
-        && let Some(gnmi) = switch.gnmi.filter(|g| *g != switch.grpc)
-    {
-        args.extend(["--gnmi-server-addr".to_owned(), gnmi.to_string()]);
-    }
     args.extend(switch.args.iter().cloned());
     args
 }

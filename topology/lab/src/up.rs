@@ -9,7 +9,7 @@ use crate::agent::{ProxyConfig, ShimConfig, TapConfig, UserHostsConfig};
 use crate::error::{Doing, LabError};
 use crate::lab::Lab;
 use crate::layout::{self, Attachment};
-use crate::spec::{HostSpec, LabSpec, SwitchSpec, Target};
+use crate::spec::{Forward, HostSpec, LabSpec, SwitchSpec, Target};
 use crate::state::{self, Process, Role, State};
 use crate::sys::iface::Interfaces;
 use crate::sys::netns::{self, NetNs};
@@ -129,9 +129,10 @@ fn build(mut lab: Lab, cancelled: &AtomicBool) -> Result<Lab, LabError> {
         lab.start("controller", process)?;
         expected.extend(controller.ready.map(|at| ("controller".to_owned(), at, CONTROLLER_START)));
     }
-    if !spec.forwards.is_empty() || crate::rootless::is_inside() {
+    let inside = gnmi_doors(&spec);
+    if !spec.forwards.is_empty() || !inside.is_empty() || crate::rootless::is_inside() {
         // Without root this process also keeps the user namespace alive while no other of the lab runs.
-        let config = ProxyConfig { namespace: names[0].clone(), forwards: spec.forwards.clone() };
+        let config = ProxyConfig { namespace: names[0].clone(), forwards: spec.forwards.clone(), inside };
         start_agent(&mut lab, "proxy", Role::Proxy, None, "proxy", &config)?;
     }
     for (name, at, limit) in &expected {
@@ -149,6 +150,9 @@ fn prepare_host(spec: &LabSpec, host: &HostSpec) -> Result<(), LabError> {
     let name = layout::host_namespace(&spec.name, &host.name);
     let ns = NetNs::open(&name).doing(|| format!("opening namespace {name}"))?;
     ip::batch(Some(&ns), &layout::host_prepare(spec, host))?;
+    // Everybody on the host may ping. A user namespace knows one group.
+    let groups = if crate::rootless::is_inside() { "0 0" } else { "0 2147483647" };
+    write_sysctls(&ns, &[("ipv4/ping_group_range".to_owned(), groups)])?;
     write_sysctls(&ns, &layout::host_sysctls(spec, host))
 }
 
@@ -228,6 +232,13 @@ fn start_agent<C: serde::Serialize>(
     let args = vec!["lab-agent".to_owned(), command.to_owned(), config];
     let process = lab.process(role, namespace.unwrap_or(""), name, programs::agent()?, args);
     lab.start(name, process)
+}
+
+/// Our switch serves gNMI where it serves P4Runtime. A site that gives gNMI an address of its own gets a door there.
+fn gnmi_doors(spec: &LabSpec) -> Vec<Forward> {
+    let ours = spec.switches.iter().filter(|s| s.target.unwrap_or(spec.target) == Target::P4switch);
+    let door = |s: &SwitchSpec| s.gnmi.filter(|g| *g != s.grpc).map(|listen| Forward { listen, to: s.grpc });
+    ours.filter_map(door).collect()
 }
 
 fn start_dhcp(lab: &mut Lab, spec: &LabSpec) -> Result<(), LabError> {

@@ -43,7 +43,11 @@ pub struct UserHostsConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProxyConfig {
     pub namespace: String,
+    /// Listened on outside, connected inside.
     pub forwards: Vec<Forward>,
+    /// Both inside.
+    #[serde(default)]
+    pub inside: Vec<Forward>,
 }
 
 /// Runs a helper; returns only on an error.

@@ -16,20 +16,27 @@ pub(super) fn run(config: &ProxyConfig) -> io::Result<()> {
         let found = handed.iter().position(|(at, _)| *at == forward.listen);
         let listener = match found {
             Some(n) => handed.swap_remove(n).1,
-            None => TcpListener::bind(forward.listen).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", forward.listen)))?,
+            None => listen(forward.listen)?,
         };
-        listener.set_nonblocking(true)?;
         doors.push((listener, forward.to));
     }
     NetNs::open(&config.namespace)?.enter()?;
+    for forward in &config.inside {
+        doors.push((listen(forward.listen)?, forward.to));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         for (listener, to) in doors {
+            listener.set_nonblocking(true)?;
             tokio::spawn(serve(tokio::net::TcpListener::from_std(listener)?, to));
         }
         ready()?;
         std::future::pending().await
     })
+}
+
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(at).map_err(|e| io::Error::new(e.kind(), format!("{at}: {e}")))
 }
 
 async fn serve(listener: tokio::net::TcpListener, to: SocketAddr) -> io::Result<()> {
