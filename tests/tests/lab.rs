@@ -337,6 +337,7 @@ fn a_switch_that_does_not_start_leaves_nothing() {
     spec.controller = Some(pergola_lab::ControllerSpec {
         program: Some("/bin/sh".into()),
         args: vec!["-c".into(), "echo it cannot work; exit 3".into()],
+        files: Default::default(),
         ready: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
     });
     spec.target = Target::None;

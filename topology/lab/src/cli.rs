@@ -73,13 +73,16 @@ pub struct Up {
 /// What a controller has to know that runs in the lab of a blueprint.
 #[derive(Clone, Debug)]
 pub struct UpContext {
-    /// Absolute path of the blueprint.
+    /// The site's blueprint, every switch with an address; there when the controller starts.
     pub blueprint: PathBuf,
     /// A folder of the lab's own, which goes with it; not there yet.
     pub data: PathBuf,
     /// Where it should serve REST inside the lab; the same address on this machine leads there.
     pub listen: SocketAddr,
 }
+
+/// The completed blueprint's name in the lab's folder.
+const BLUEPRINT: &str = "blueprint.yaml";
 
 /// Says how the controller of a blueprint's lab is started.
 pub type ControllerOf<'a> = &'a dyn Fn(&UpContext) -> Option<ControllerSpec>;
@@ -314,20 +317,20 @@ impl LabCommand {
 impl Up {
     fn spec(&self, controller: ControllerOf<'_>) -> Result<LabSpec, LabError> {
         let text = std::fs::read_to_string(&self.file).doing(|| format!("reading {}", self.file.display()))?;
-        let mut spec = match self.file.extension().is_some_and(|e| e == "json") {
-            true => LabSpec::from_json(&text)?,
-            false => self.spec_of_blueprint(&text)?,
+        let (mut spec, blueprint) = match self.file.extension().is_some_and(|e| e == "json") {
+            true => (LabSpec::from_json(&text)?, None),
+            false => self.spec_of_blueprint(&text).map(|(spec, text)| (spec, Some(text)))?,
         };
         if let Some(name) = &self.name {
             spec.name.clone_from(name);
         }
         spec.check()?;
-        if spec.controller.is_none() {
-            let blueprint = std::path::absolute(&self.file).doing(|| format!("finding {}", self.file.display()))?;
-            let data = state::folder(&spec.name).join("controller");
-            let context = UpContext { blueprint, data, listen: self.listen };
+        if let Some(text) = blueprint {
+            let folder = state::folder(&spec.name);
+            let context = UpContext { blueprint: folder.join(BLUEPRINT), data: folder.join("controller"), listen: self.listen };
             spec.controller = controller(&context);
-            if spec.controller.is_some() && !self.no_controller {
+            if let Some(controller) = spec.controller.as_mut().filter(|_| !self.no_controller) {
+                controller.files.insert(BLUEPRINT.to_owned(), text);
                 spec.forwards.push(Forward { listen: self.listen, to: self.listen });
             }
         }
@@ -345,17 +348,17 @@ impl Up {
         Ok(spec)
     }
 
-    /// The lab is named after the site, as far as a lab's name can be as long.
-    fn spec_of_blueprint(&self, text: &str) -> Result<LabSpec, LabError> {
+    /// The lab, named after the site as far as a lab's name can be as long, and the blueprint completed for it.
+    fn spec_of_blueprint(&self, text: &str) -> Result<(LabSpec, String), LabError> {
         let blueprint = pergola_blueprint::parse(text)
             .map_err(|problems| LabError::Blueprint(format!("{}: {problems}", self.file.display())))?;
-        let view = blueprint.view();
+        let view = crate::intents::with_endpoints(&blueprint);
         let name = match (&self.name, view.site()) {
             (Some(name), _) => name.clone(),
             (None, Some(site)) => site.name.to_string().chars().take(32).collect(),
             (None, None) => "lab".to_owned(),
         };
-        LabSpec::from_view(&name, &view)
+        Ok((LabSpec::from_view(&name, &view)?, pergola_blueprint::export(&view)))
     }
 
     fn run(&self, controller: ControllerOf<'_>) -> Result<ExitCode, LabError> {
@@ -389,9 +392,7 @@ fn foreground(spec: LabSpec) -> Result<ExitCode, LabError> {
             ended.notify_one();
         });
     }
-    let mut lab = Lab::up_unless(spec, &cancelled)?;
-    lab.change(|_| Ok(()))?;
-    let name = lab.name().to_owned();
+    let name = Lab::up_unless(spec, &cancelled)?.name().to_owned();
     runtime.block_on(async {
         let mut shown = String::new();
         let mut tick = tokio::time::interval(Duration::from_millis(500));

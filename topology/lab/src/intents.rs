@@ -4,13 +4,13 @@ use crate::error::LabError;
 use crate::spec::{Dhcp, End, HostInterface, HostSpec, LabSpec, LinkSpec, SwitchSpec, Target};
 use ipnet::IpNet;
 use pergola_blueprint::Blueprint;
-use pergola_model::{DhcpClient, Endpoint, HostIntent, PortId, Switch, Tagging, View};
+use pergola_model::{AnyResource, DhcpClient, Endpoint, HostIntent, PortId, Switch, Tagging, View};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 impl LabSpec {
-    /// [`LabSpec::from_view`] of a site file's intents.
+    /// [`LabSpec::from_view`] of a site file's intents, [`with_endpoints`].
     pub fn from_blueprint(name: &str, blueprint: &Blueprint) -> Result<Self, LabError> {
-        Self::from_view(name, &blueprint.view())
+        Self::from_view(name, &with_endpoints(blueprint))
     }
 
     /// A lab with the switches, links and hosts of a site, as declared. Switches serve where the site says: addresses that
@@ -39,6 +39,28 @@ impl LabSpec {
         Ok(spec)
     }
 }
+
+/// A site's intents with an address for every switch that has none: 127.0.0.1, ports from 50001 in the order of names.
+/// A controller has to read the same: give it `pergola_blueprint::export` of this.
+pub fn with_endpoints(blueprint: &Blueprint) -> View {
+    let mut intents = blueprint.intents().to_vec();
+    let taken: Vec<Endpoint> = blueprint.view().switches().flat_map(|s| [s.p4runtime.clone(), s.gnmi.clone()]).flatten().collect();
+    let mut free = (FIRST_PORT..).filter_map(|port| Endpoint::new("127.0.0.1", port).ok()).filter(|e| !taken.contains(e));
+    for intent in &mut intents {
+        if let AnyResource::Switch(switch) = intent
+            && switch.p4runtime.is_none()
+        {
+            switch.p4runtime = free.next();
+            // Both services of our switch share an address; BMv2 has no gNMI.
+            if switch.gnmi.is_none() && switch.target == pergola_model::Target::Pergola {
+                switch.gnmi.clone_from(&switch.p4runtime);
+            }
+        }
+    }
+    View::from_resources(intents)
+}
+
+const FIRST_PORT: u16 = 50_001;
 
 fn switch_spec(switch: &Switch, view: &View) -> Result<SwitchSpec, LabError> {
     let field = |what: &str| format!("switches.{}.{what}", switch.name);
@@ -118,7 +140,7 @@ fn host_interface(host: &HostIntent, view: &View) -> Result<HostInterface, LabEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pergola_model::{AnyResource, Kind};
+    use pergola_model::Kind;
 
     fn view(extra: &[(Kind, serde_json::Value)]) -> View {
         use serde_json::json;
@@ -167,6 +189,8 @@ mod tests {
             let text = std::fs::read_to_string(entry.path()).unwrap();
             let blueprint = pergola_blueprint::parse(&text).unwrap();
             let spec = LabSpec::from_blueprint("t", &blueprint).unwrap();
+            let completed = pergola_blueprint::parse(&pergola_blueprint::export(&with_endpoints(&blueprint))).unwrap();
+            assert_eq!(LabSpec::from_view("t", &completed.view()).unwrap(), spec, "what the controller reads");
             assert!(!spec.switches.is_empty() && spec.hosts.len() > 1, "{:?}", entry.path());
             seen += 1;
         }

@@ -116,7 +116,8 @@ pub fn fabric_batch(spec: &LabSpec) -> Vec<String> {
     lines.extend(own.into_iter().map(|a| format!("addr add {a} dev lo")));
     let mut up = Vec::new();
     for (n, link) in spec.links.iter().enumerate() {
-        let ends = [end_words(spec, n, link, &link.a), end_words(spec, n, link, &link.b)];
+        let (first, second) = if link.b.is_port() { (&link.b, &link.a) } else { (&link.a, &link.b) };
+        let ends = [end_words(spec, n, link, first), end_words(spec, n, link, second)];
         lines.push(format!("link add name {} type veth peer name {}", ends[0], ends[1]));
         for end in [&link.a, &link.b] {
             if let End::Port { switch, port } = end {
@@ -154,7 +155,8 @@ fn end_words(spec: &LabSpec, n: usize, link: &LinkSpec, end: &End) -> String {
         more.push_str(&format!(" netns {namespace}"));
     }
     // The kernel tells of a veth's carrier at once only if the two ends' indexes differ, else up to a second late. Two
-    // namespaces count from the same small numbers, so one end gets a number that no count reaches.
+    // namespaces count from the same small numbers, so one end gets a number that no count reaches: the first, since iproute2
+    // does not pass the peer's on.
     let between_namespaces = !(link.a.is_port() && link.b.is_port());
     let chosen = if link.b.is_port() { &link.b } else { &link.a };
     if between_namespaces && end == chosen {
@@ -270,10 +272,10 @@ mod tests {
     fn cables_and_loose_ports() {
         let lines = fabric_batch(&spec());
         let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line} not in {lines:#?}");
-        has("link add name leaf1-1 mtu 9000 type veth peer name s1-1 mtu 9000");
+        has("link add name s1-1 mtu 9000 type veth peer name leaf1-1 mtu 9000");
         let mac = spec().hosts[0].mac(0);
-        has(&format!("link add name eth0 mtu 1500 address {mac} netns pergola.t.h1 type veth peer name leaf1-2 mtu 9000 index 100001"));
-        has("link add name cable1 mtu 9000 netns pergola.t.h2 type veth peer name s1-3 mtu 9000 index 100003");
+        has(&format!("link add name leaf1-2 mtu 9000 index 100001 type veth peer name eth0 mtu 1500 address {mac} netns pergola.t.h1"));
+        has("link add name s1-3 mtu 9000 index 100003 type veth peer name cable1 mtu 9000 netns pergola.t.h2");
         has("link add name leaf1-9 mtu 9000 type veth peer name x0-9 mtu 9000");
         has("link set leaf1-9 up");
     }

@@ -28,6 +28,7 @@ mod up;
 pub use down::{Removed, down, known};
 pub use cli::UpContext;
 pub use error::LabError;
+pub use intents::with_endpoints;
 pub use lab::{Kill, Lab};
 pub use spec::{
     ControllerSpec, Dhcp, End, Forward, HostInterface, HostSpec, LabSpec, LinkSpec, Route, SwitchSpec, Target, UserHost,

@@ -187,6 +187,9 @@ pub struct ControllerSpec {
     #[serde(default)]
     pub program: Option<PathBuf>,
     pub args: Vec<String>,
+    /// Files for it in the lab's folder, by name; written before it starts.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
     /// Up when it takes connections here.
     #[serde(default)]
     pub ready: Option<SocketAddr>,

@@ -125,6 +125,10 @@ fn build(mut lab: Lab, cancelled: &AtomicBool) -> Result<Lab, LabError> {
             Some(path) => path.clone(),
             None => programs::find("pergola", "PERGOLA_CONTROLLER")?,
         };
+        for (name, text) in &controller.files {
+            let path = folder.join(name);
+            fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
+        }
         let process = lab.process(Role::Controller, &names[0], "controller", program, controller.args.clone());
         lab.start("controller", process)?;
         expected.extend(controller.ready.map(|at| ("controller".to_owned(), at, CONTROLLER_START)));
