@@ -3,7 +3,7 @@
 /// Over the bytes, an odd last one padded with zero.
 pub(crate) fn internet(bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c.get(1).copied().unwrap_or(0)])));
-    let mut sum = words.fold(0u32, |s, w| s + w);
+    let mut sum: u32 = words.sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

@@ -91,10 +91,10 @@ impl Shim {
                 self.look_at_cables()?;
             }
             for n in (0..cables).filter(|&n| poll::is_ready(&fds[n])) {
-                self.from_cable(n)?;
+                self.forward_inwards(n)?;
             }
             for n in (0..self.hosts.len()).filter(|&n| poll::is_ready(&fds[cables + n])) {
-                self.from_host(n)?;
+                self.forward_outwards(n)?;
             }
         }
     }
@@ -114,7 +114,7 @@ impl Shim {
         Ok(())
     }
 
-    fn from_cable(&mut self, n: usize) -> io::Result<()> {
+    fn forward_inwards(&mut self, n: usize) -> io::Result<()> {
         for _ in 0..BURST {
             let Some(received) = self.cables[n].socket.receive(self.frame.space())? else { break };
             self.frame.received_from_wire(&received);
@@ -132,7 +132,7 @@ impl Shim {
         Ok(())
     }
 
-    fn from_host(&mut self, n: usize) -> io::Result<()> {
+    fn forward_outwards(&mut self, n: usize) -> io::Result<()> {
         for _ in 0..BURST {
             let host = &self.hosts[n];
             let Some((length, vnet)) = host.tap.receive(self.frame.space())? else { break };
