@@ -4,8 +4,11 @@
 //! packets through it; [`control`] is what the P4Runtime server, the STF runner and tests write with.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod cli;
 pub mod control;
 mod exec;
+pub mod forward;
+pub mod gnmi;
 mod instance;
 mod json;
 pub mod p4runtime;
@@ -13,6 +16,7 @@ pub mod ports;
 pub mod program;
 pub mod rcu;
 pub mod runtime;
+pub mod server;
 pub mod state;
 pub mod stf;
 pub mod switch;

@@ -7,6 +7,5 @@ fn main() -> ExitCode {
     if args.next().is_some_and(|arg| arg == "stf") {
         return p4switch::stf::main(args);
     }
-    eprintln!("usage: p4switch stf PROGRAM.json TEST.stf");
-    ExitCode::from(2)
+    p4switch::cli::main()
 }

@@ -190,6 +190,10 @@ impl PortManager {
         self.inner.runtime.attach(&port, halves.0, halves.1);
         let _ = self.inner.events.send(PortEvent::Added(no));
         self.refresh(no);
+        if !port.is_up() {
+            // A new port that is down brings no change, but nobody knows yet.
+            (self.inner.listener)(no, false);
+        }
         tracing::info!(port = no, name = port.name, up = port.is_up(), "port added");
         Ok(())
     }
@@ -248,6 +252,17 @@ impl PortManager {
             let _ = self.inner.events.send(PortEvent::Changed(no));
         }
         Ok(())
+    }
+
+    /// Goes back to the speed that the interface itself tells.
+    pub fn reset_speed(&self, no: PortNo) -> Result<(), PortError> {
+        let (configured, name) = {
+            let ports = self.inner.ports.read();
+            let entry = ports.get(&no).ok_or(PortError::Unknown(no))?;
+            (entry.options.speed_bps, matches!(entry.far, Far::Interface).then(|| entry.port.name.clone()))
+        };
+        let told = || name.and_then(|name| sys::ethtool(&name).ok()?.speed_mbps).map(|mbps| u64::from(mbps) * 1_000_000);
+        self.set_speed(no, configured.or_else(told).unwrap_or(0))
     }
 
     /// One port's state.

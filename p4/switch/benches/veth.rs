@@ -1,0 +1,295 @@
+//! Frames through a switch over veth pairs, beside a bare loop that only copies them with the same rings.
+//!
+//! `cargo bench -p p4switch --bench veth [-- SECONDS]`, as root. The bench makes the network namespaces io-bench-a and
+//! io-bench-b (generator and counter) and io-bench-s (what is measured), and removes them. For each frame size it looks for
+//! the highest rate with at most 0.1 % loss, then measures the latency at half of it.
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
+use p4switch::ports::{Capabilities, Offload, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, sys};
+use p4switch::runtime::{Forwarder, Runtime, RuntimeOptions, Sink};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const LOSS_MAX: f64 = 0.001;
+/// Test frames: addresses, then this type, then the time of sending and a number.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    match args.first().map(String::as_str) {
+        Some("copier") => copier(&args[1], &args[2], args.get(3).is_some_and(|a| a == "bypass")),
+        Some("runtime") => runtime(&args[1], &args[2], args.get(3).map_or(0, |us| us.parse().unwrap())),
+        Some("generator") => generator(&args[1]),
+        Some("counter") => counter(&args[1]),
+        seconds => bench(seconds.and_then(|s| s.parse().ok()).unwrap_or(1.0)),
+    }
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+}
+
+fn open(name: &str, options: &RingOptions) -> (PacketRx, PacketTx) {
+    let ifindex = sys::interface_index(name).unwrap();
+    (PacketRx::open(ifindex, options).unwrap(), PacketTx::open(ifindex, options, Capabilities::ALL).unwrap())
+}
+
+/// The bare loop: both directions between two interfaces, nothing else.
+fn copier(a: &str, b: &str, qdisc_bypass: bool) {
+    let options = RingOptions { qdisc_bypass, ..RingOptions::default() };
+    let ((mut rx_a, mut tx_a), (mut rx_b, mut tx_b)) = (open(a, &options), open(b, &options));
+    let mut fds = [sys::poll_in(rx_a.fd()), sys::poll_in(rx_b.fd())];
+    println!("ready");
+    loop {
+        let forth = rx_a.receive(64, &mut |frame, offload| {
+            tx_b.send(frame, &[], offload);
+        });
+        tx_b.flush().unwrap();
+        let back = rx_b.receive(64, &mut |frame, offload| {
+            tx_a.send(frame, &[], offload);
+        });
+        tx_a.flush().unwrap();
+        if forth + back == 0 {
+            sys::poll(&mut fds, -1).unwrap();
+        }
+    }
+}
+
+struct Copy;
+
+impl Forwarder for Copy {
+    fn process(&mut self, port: PortNo, frame: &mut [u8], sink: &mut dyn Sink) {
+        sink.emit(port ^ 1, frame, &[]);
+    }
+}
+
+/// The switch's loop with ports, counters and link state, and a program that only copies.
+fn runtime(a: &str, b: &str, spin_us: u64) {
+    let options = RuntimeOptions { spin: Duration::from_micros(spin_us), ..RuntimeOptions::default() };
+    let runtime = Arc::new(Runtime::start(vec![Box::new(Copy)], None, &options).unwrap());
+    let manager = PortManager::new(runtime, |_, _| {});
+    for (no, name) in [a, b].into_iter().enumerate() {
+        manager.add(no as PortNo, PortSpec::Linux(name.to_owned()), &PortOptions::default()).unwrap();
+    }
+    println!("ready");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Reads "LEN RATE SECONDS", sends that, answers with the number of frames sent.
+fn generator(name: &str) {
+    let options = RingOptions::default();
+    let (_, mut tx) = open(name, &options);
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        let numbers: Vec<f64> = line.unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
+        let (len, rate, seconds) = (numbers[0] as usize, numbers[1], numbers[2]);
+        let mut frame = vec![0u8; len];
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
+        frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+        frame[12..14].copy_from_slice(&ETHERTYPE);
+        let start = Instant::now();
+        let mut sent = 0u64;
+        loop {
+            let elapsed = start.elapsed().as_secs_f64();
+            if elapsed > seconds {
+                break;
+            }
+            let due = (elapsed * rate) as u64;
+            // Small bursts, as a host's stack makes them.
+            for _ in sent..due.min(sent + 16) {
+                frame[14..22].copy_from_slice(&now_ns().to_be_bytes());
+                frame[22..30].copy_from_slice(&sent.to_be_bytes());
+                tx.send(&frame, &[], &Offload::NONE);
+                sent += 1;
+            }
+            tx.flush().unwrap();
+        }
+        println!("{sent}");
+    }
+}
+
+/// Counts test frames until a line comes; answers "COUNT P50_US P99_US".
+fn counter(name: &str) {
+    let (mut rx, _) = open(name, &RingOptions { rx_slots: 8192, ..RingOptions::default() });
+    let mut fds = [sys::poll_in(rx.fd()), sys::poll_in(0)];
+    println!("ready");
+    let mut latencies: Vec<u32> = Vec::with_capacity(1 << 20);
+    let mut count = 0u64;
+    loop {
+        let got = rx.receive(1024, &mut |frame, _| {
+            if frame.len() >= 30 && frame[12..14] == ETHERTYPE {
+                count += 1;
+                if count % 8 == 0 {
+                    let sent = u64::from_be_bytes(frame[14..22].try_into().unwrap());
+                    latencies.push(now_ns().saturating_sub(sent).min(u64::from(u32::MAX)) as u32);
+                }
+            }
+        });
+        if got > 0 {
+            continue;
+        }
+        sys::poll(&mut fds, -1).unwrap();
+        if fds[1].revents != 0 && fds[0].revents == 0 {
+            let mut line = String::new();
+            if std::io::stdin().read_line(&mut line).unwrap() == 0 {
+                return;
+            }
+            latencies.sort_unstable();
+            let at = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).map_or(0.0, |ns| f64::from(*ns) / 1e3);
+            println!("{count} {:.1} {:.1}", at(0.5), at(0.99));
+            count = 0;
+            latencies.clear();
+        }
+    }
+}
+
+fn ip(args: &str) -> bool {
+    Command::new("ip").args(args.split(' ')).stderr(Stdio::null()).status().unwrap().success()
+}
+
+struct Bed;
+
+impl Bed {
+    fn new() -> Self {
+        drop(Self);
+        for space in ["a", "b", "s"] {
+            assert!(ip(&format!("netns add io-bench-{space}")), "needs root and network namespaces");
+        }
+        for (near, far) in [("a", "s0"), ("b", "s1")] {
+            assert!(ip(&format!("link add v netns io-bench-{near} type veth peer name {far} netns io-bench-s")));
+            for (space, name) in [(near, "v"), ("s", far)] {
+                let sysctl = format!("netns exec io-bench-{space} sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1");
+                ip(&sysctl);
+                assert!(ip(&format!("-n io-bench-{space} link set {name} up")));
+            }
+        }
+        Self
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        for space in ["a", "b", "s"] {
+            ip(&format!("netns del io-bench-{space}"));
+        }
+    }
+}
+
+/// A helper process in a namespace that answers lines.
+struct Helper {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    fn start(space: &str, command: &[&str]) -> Self {
+        let mut all = vec!["netns", "exec", space];
+        all.extend(command);
+        let mut child =
+            Command::new("ip").args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut helper =
+            Self { input: child.stdin.take().unwrap(), output: BufReader::new(child.stdout.take().unwrap()), child };
+        helper.read("ready");
+        helper
+    }
+
+    /// The next line; when `until` is not empty, the next line with it.
+    fn read(&mut self, until: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "a helper ended");
+            if line.contains(until) {
+                return line.trim().to_owned();
+            }
+        }
+    }
+
+    fn ask(&mut self, line: &str) -> Vec<f64> {
+        writeln!(self.input, "{line}").unwrap();
+        self.read("").split(' ').map(|n| n.parse().unwrap()).collect()
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Outcome {
+    rate: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+struct Ends {
+    generator: Helper,
+    counter: Helper,
+    seconds: f64,
+}
+
+impl Ends {
+    /// Received frames a second, loss, and latencies in microseconds at an offered rate.
+    fn run(&mut self, len: usize, rate: f64) -> (f64, f64, f64, f64) {
+        let sent = self.generator.ask(&format!("{len} {rate} {}", self.seconds))[0];
+        // What was sent passes within the time the last frame needs; the counter answers when it is idle.
+        std::thread::sleep(Duration::from_millis(50));
+        let counted = self.counter.ask("count");
+        (sent / self.seconds, 1.0 - counted[0] / sent, counted[1], counted[2])
+    }
+
+    fn best(&mut self, len: usize) -> Outcome {
+        self.run(len, 10_000.0);
+        let (mut good, mut bad) = (10_000.0, 1_500_000.0);
+        while bad / good > 1.03 {
+            let middle = (good + bad) / 2.0;
+            let (rate, loss, ..) = self.run(len, middle);
+            // The generator may be the limit.
+            if loss <= LOSS_MAX {
+                good = rate.max(good);
+                if rate < middle * 0.97 {
+                    break;
+                }
+            } else {
+                bad = middle;
+            }
+        }
+        let (_, _, p50_us, p99_us) = self.run(len, good / 2.0);
+        Outcome { rate: good, p50_us, p99_us }
+    }
+}
+
+fn bench(seconds: f64) {
+    let exe = std::env::current_exe().unwrap().display().to_string();
+    let _bed = Bed::new();
+    let mut subjects: Vec<(&str, Vec<String>)> = vec![
+        ("bare copier", vec![exe.clone(), "copier".into(), "s0".into(), "s1".into()]),
+        ("bare copier, qdisc bypass", vec![exe.clone(), "copier".into(), "s0".into(), "s1".into(), "bypass".into()]),
+        ("switch loop", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into()]),
+        ("switch loop, spin 20 us", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into(), "20".into()]),
+    ];
+    // Further commands to measure, each printing a line with "ready": PERGOLA_BENCH="NAME=COMMAND ARGS;..."
+    let further = std::env::var("PERGOLA_BENCH").unwrap_or_default();
+    for (name, command) in further.split(';').filter_map(|one| one.split_once('=')) {
+        subjects.push((name, command.split(' ').map(str::to_owned).collect()));
+    }
+    println!("{:<28} {:>6} {:>10} {:>10} {:>10}", "", "bytes", "frames/s", "p50 us", "p99 us");
+    for len in [64, 512, 1400] {
+        for (name, command) in &subjects {
+            let command: Vec<&str> = command.iter().map(String::as_str).collect();
+            let _subject = Helper::start("io-bench-s", &command);
+            let generator = Helper::start("io-bench-a", &[&exe, "generator", "v"]);
+            let counter = Helper::start("io-bench-b", &[&exe, "counter", "v"]);
+            let outcome = Ends { generator, counter, seconds }.best(len);
+            let Outcome { rate, p50_us, p99_us } = outcome;
+            println!("{name:<28} {len:>6} {rate:>10.0} {p50_us:>10.1} {p99_us:>10.1}");
+        }
+    }
+}

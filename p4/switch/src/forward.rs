@@ -1,0 +1,33 @@
+//! The P4 program as a forwarder of the forwarding loop.
+
+use crate::ports::PortNo;
+use crate::runtime::{Forwarder, Sink};
+use crate::switch::{PacketMeta, Switch, Worker};
+use std::sync::Arc;
+
+/// One thread's way through a switch.
+pub struct ProgramForwarder {
+    switch: Arc<Switch>,
+    worker: Worker,
+}
+
+impl ProgramForwarder {
+    pub fn new(switch: &Arc<Switch>) -> Self {
+        Self { switch: Arc::clone(switch), worker: switch.worker() }
+    }
+}
+
+impl Forwarder for ProgramForwarder {
+    fn process(&mut self, port: PortNo, frame: &mut [u8], sink: &mut dyn Sink) {
+        // The loop follows offloads by itself, from the frame's length before and after.
+        let mut out = |port: u32, head: &[u8], payload: &[u8], _: PacketMeta| sink.emit(port, head, payload);
+        self.worker.process(port, frame, PacketMeta::default(), &mut out);
+    }
+
+    fn wants_finished_frames(&self) -> bool {
+        self.switch.instance().is_some_and(|instance| {
+            let code = &instance.program.code;
+            code.verify.iter().chain(&code.update).any(|checksum| code.calcs[checksum.calc].payload)
+        })
+    }
+}
