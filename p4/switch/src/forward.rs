@@ -27,7 +27,7 @@ impl Forwarder for ProgramForwarder {
     fn wants_finished_frames(&self) -> bool {
         self.switch.instance().is_some_and(|instance| {
             let code = &instance.program.code;
-            code.verify.iter().chain(&code.update).any(|checksum| code.calcs[checksum.calc].payload)
+            code.verify.iter().chain(&code.update).any(|checksum| code.calcs[usize::from(checksum.calc)].payload)
         })
     }
 }

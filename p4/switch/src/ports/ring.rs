@@ -63,7 +63,6 @@ impl Ring {
         Slot { base, ring: self }
     }
 
-
     /// Whether `status` is what the current slot holds: one load, no borrow of its bytes.
     pub fn current_is_ready(&mut self) -> bool {
         self.current().status() & packet::STATUS_USER != 0
