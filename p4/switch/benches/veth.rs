@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
-use p4switch::ports::{Capabilities, Offload, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, sys};
+use p4switch::ports::{Offload, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, sys};
 use p4switch::runtime::{Forwarder, Runtime, RuntimeOptions, Sink};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -14,14 +14,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const LOSS_MAX: f64 = 0.001;
-/// Test frames: addresses, then this type, then the time of sending and a number.
-const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+/// Test frames are UDP from 10.0.0.1 to 10.0.1.1, this port; the time of sending is the payload.
+const UDP_PORT: [u8; 2] = [0x4e, 0x20];
+const STAMP: usize = 42;
+
+fn test_frame(len: usize) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    frame.extend([0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 1, 1]);
+    frame[16..18].copy_from_slice(&(len as u16 - 14).to_be_bytes());
+    let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    frame.extend([0x30, 0x39]);
+    frame.extend(UDP_PORT);
+    frame.extend((len as u16 - 34).to_be_bytes());
+    frame.resize(len, 0);
+    frame
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match args.first().map(String::as_str) {
         Some("copier") => copier(&args[1], &args[2], args.get(3).is_some_and(|a| a == "bypass")),
         Some("runtime") => runtime(&args[1], &args[2], args.get(3).map_or(0, |us| us.parse().unwrap())),
+        Some("program") => program(&args[1], &args[2], &args[3]),
         Some("generator") => generator(&args[1]),
         Some("counter") => counter(&args[1]),
         seconds => bench(seconds.and_then(|s| s.parse().ok()).unwrap_or(1.0)),
@@ -34,7 +50,7 @@ fn now_ns() -> u64 {
 
 fn open(name: &str, options: &RingOptions) -> (PacketRx, PacketTx) {
     let ifindex = sys::interface_index(name).unwrap();
-    (PacketRx::open(ifindex, options).unwrap(), PacketTx::open(ifindex, options, Capabilities::ALL).unwrap())
+    (PacketRx::open(ifindex, options).unwrap(), PacketTx::open(ifindex, options).unwrap())
 }
 
 /// The bare loop: both directions between two interfaces, nothing else.
@@ -69,15 +85,27 @@ impl Forwarder for Copy {
 /// The switch's loop with ports, counters and link state, and a program that only copies.
 fn runtime(a: &str, b: &str, spin_us: u64) {
     let options = RuntimeOptions { spin: Duration::from_micros(spin_us), ..RuntimeOptions::default() };
-    let runtime = Arc::new(Runtime::start(vec![Box::new(Copy)], None, &options).unwrap());
+    run_switch(Box::new(Copy), &options, [a, b]);
+}
+
+fn run_switch(forwarder: Box<dyn Forwarder>, options: &RuntimeOptions, names: [&str; 2]) {
+    let runtime = Arc::new(Runtime::start(vec![forwarder], None, options).unwrap());
     let manager = PortManager::new(runtime, |_, _| {});
-    for (no, name) in [a, b].into_iter().enumerate() {
+    for (no, name) in names.into_iter().enumerate() {
         manager.add(no as PortNo, PortSpec::Linux(name.to_owned()), &PortOptions::default()).unwrap();
     }
     println!("ready");
     loop {
         std::thread::park();
     }
+}
+
+/// The switch with a P4 program whose entries are constant.
+fn program(json: &str, a: &str, b: &str) {
+    let program = p4switch::Program::load(&std::fs::read(json).unwrap()).unwrap();
+    let switch = p4switch::Switch::new(Some(program), p4switch::SwitchOptions::default()).unwrap();
+    let forwarder = Box::new(p4switch::forward::ProgramForwarder::new(&switch));
+    run_switch(forwarder, &RuntimeOptions::default(), [a, b]);
 }
 
 /// Reads "LEN RATE SECONDS", sends that, answers with the number of frames sent.
@@ -88,10 +116,7 @@ fn generator(name: &str) {
     for line in std::io::stdin().lines() {
         let numbers: Vec<f64> = line.unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
         let (len, rate, seconds) = (numbers[0] as usize, numbers[1], numbers[2]);
-        let mut frame = vec![0u8; len];
-        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 2]);
-        frame[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
-        frame[12..14].copy_from_slice(&ETHERTYPE);
+        let mut frame = test_frame(len);
         let start = Instant::now();
         let mut sent = 0u64;
         loop {
@@ -102,8 +127,7 @@ fn generator(name: &str) {
             let due = (elapsed * rate) as u64;
             // Small bursts, as a host's stack makes them.
             for _ in sent..due.min(sent + 16) {
-                frame[14..22].copy_from_slice(&now_ns().to_be_bytes());
-                frame[22..30].copy_from_slice(&sent.to_be_bytes());
+                frame[STAMP..STAMP + 8].copy_from_slice(&now_ns().to_be_bytes());
                 tx.send(&frame, &[], &Offload::NONE);
                 sent += 1;
             }
@@ -122,10 +146,10 @@ fn counter(name: &str) {
     let mut count = 0u64;
     loop {
         let got = rx.receive(1024, &mut |frame, _| {
-            if frame.len() >= 30 && frame[12..14] == ETHERTYPE {
+            if frame.len() >= STAMP + 8 && frame[12..14] == [8, 0] && frame[36..38] == UDP_PORT {
                 count += 1;
                 if count % 8 == 0 {
-                    let sent = u64::from_be_bytes(frame[14..22].try_into().unwrap());
+                    let sent = u64::from_be_bytes(frame[STAMP..STAMP + 8].try_into().unwrap());
                     latencies.push(now_ns().saturating_sub(sent).min(u64::from(u32::MAX)) as u32);
                 }
             }
@@ -275,13 +299,16 @@ fn bench(seconds: f64) {
         ("switch loop", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into()]),
         ("switch loop, spin 20 us", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into(), "20".into()]),
     ];
+    let router = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/io_router.json");
+    subjects.push(("switch, router program", vec![exe.clone(), "program".into(), router.into(), "s0".into(), "s1".into()]));
     // Further commands to measure, each printing a line with "ready": PERGOLA_BENCH="NAME=COMMAND ARGS;..."
     let further = std::env::var("PERGOLA_BENCH").unwrap_or_default();
     for (name, command) in further.split(';').filter_map(|one| one.split_once('=')) {
         subjects.push((name, command.split(' ').map(str::to_owned).collect()));
     }
     println!("{:<28} {:>6} {:>10} {:>10} {:>10}", "", "bytes", "frames/s", "p50 us", "p99 us");
-    for len in [64, 512, 1400] {
+    let lengths = std::env::var("PERGOLA_BENCH_BYTES").unwrap_or_else(|_| "64 512 1400".into());
+    for len in lengths.split(' ').map(|len| len.parse().unwrap()) {
         for (name, command) in &subjects {
             let command: Vec<&str> = command.iter().map(String::as_str).collect();
             let _subject = Helper::start("io-bench-s", &command);

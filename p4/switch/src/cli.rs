@@ -1,5 +1,6 @@
 //! The command line: the flags of simple_switch_grpc as Mininet wrappers pass them, before or behind `--`, and a few more.
 
+use crate::p4runtime::TlsFiles;
 use crate::ports::packet::RingOptions;
 use crate::ports::{PortNo, PortOptions, PortSpec};
 use clap::Parser;
@@ -91,10 +92,10 @@ pub struct Cli {
     log_level: Option<String>,
     /// Accepted; log lines are never held back.
     #[arg(long)]
-    log_flush: bool,
+    pub log_flush: bool,
     /// Print the version.
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
-    version: (),
+    pub version: (),
 
     // Flags of simple_switch_grpc for things that do not exist here. They are taken, with a note.
     #[arg(long, hide = true)]
@@ -132,15 +133,6 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// Certificate files of the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    /// With it, clients must present a certificate of these authorities.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// A checked command line.
 #[derive(Debug)]
 pub struct Config {
@@ -153,7 +145,7 @@ pub struct Config {
     pub spin: Duration,
     pub device_id: u64,
     pub address: String,
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     pub cpu_port: Option<PortNo>,
     pub drop_port: PortNo,
     pub priority_queues: u32,
@@ -265,7 +257,7 @@ impl Cli {
             .parse()
             .map_err(|_| wrong(format!("--log-level {level:?}: allowed are trace, debug, info, warn, error and off")))?;
         let tls = match (self.grpc_server_ssl, &self.grpc_server_cert, &self.grpc_server_key) {
-            (true, Some(certificate), Some(key)) => Some(Tls {
+            (true, Some(certificate), Some(key)) => Some(TlsFiles {
                 certificate: certificate.clone(),
                 key: key.clone(),
                 client_ca: self.grpc_server_cacert.clone().filter(|_| self.grpc_server_with_client_auth),

@@ -6,21 +6,25 @@
 //!        │◄────────── packet-in, digests ───────┘     port bits, gNMI ◄──────┘
 //! ```
 
-use crate::cli::{Config, LogTarget, Tls};
+use crate::cli::{Config, LogTarget};
 use crate::forward::ProgramForwarder;
 use crate::gnmi::GnmiService;
+use crate::p4runtime::{self, Events, plane::Host};
 use crate::ports::{PortManager, PortNo, PortOptions, PortSpec};
 use crate::program::Program;
-use crate::runtime::{Forwarder, Runtime, RuntimeOptions};
+use crate::runtime::{CpuPort, Forwarder, Runtime, RuntimeOptions};
 use crate::switch::{Switch, SwitchOptions};
 use anyhow::{Context, Result};
 use p4runtime_proto::gnmi::g_nmi_server::GNmiServer;
+use p4runtime_proto::p4::config::v1::P4Info;
+use p4runtime_proto::p4::v1::ForwardingPipelineConfig;
+use prost::Message;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tracing_subscriber::fmt;
 
 /// Runs the switch until SIGTERM or SIGINT.
@@ -56,26 +60,57 @@ async fn serve(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = bind(&config.address)?;
-    let program = config.program.as_deref().map(load).transpose()?;
     let options = SwitchOptions {
         cpu_port: config.cpu_port,
         drop_port: config.drop_port,
         priority_queues: config.priority_queues,
         workers: config.workers,
     };
+    // With P4Info the P4Runtime server runs the program, so that controllers find its pipeline.
+    let (program, pipeline) = match (&config.program, &config.p4info) {
+        (Some(program), Some(info)) => (None, Some(pipeline(program, info)?)),
+        (Some(program), None) => (Some(load(program)?), None),
+        (None, _) => (None, None),
+    };
     let switch = Switch::new(program, options).context("program")?;
     let forwarders = (0..config.workers).map(|_| Box::new(ProgramForwarder::new(&switch)) as Box<dyn Forwarder>);
     let loop_options = RuntimeOptions { spin: config.spin, ..RuntimeOptions::default() };
-    let runtime = Arc::new(Runtime::start(forwarders.collect(), None, &loop_options)?);
-    let bits = Arc::clone(&switch);
-    let ports = PortManager::new(runtime, move |no, up| bits.set_port_up(no, up));
+    // The ways between data plane and server, closed when the server is made.
+    let events: Arc<OnceLock<Events>> = Arc::default();
+    let cpu = config.cpu_port.map(|no| {
+        let events = Arc::clone(&events);
+        let take = move |frame: &[u8]| {
+            // A full queue drops the frame, as a busy controller's would.
+            let _ = events.get().is_some_and(|events| events.packet_in(frame.to_vec()));
+        };
+        CpuPort { no, take: Arc::new(take) }
+    });
+    let runtime = Arc::new(Runtime::start(forwarders.collect(), cpu, &loop_options)?);
+    let (bits, told) = (Arc::clone(&switch), Arc::clone(&events));
+    let ports = PortManager::new(runtime, move |no, up| {
+        bits.set_port_up(no, up);
+        if let Some(events) = told.get() {
+            events.port_changed(no);
+        }
+    });
+    let host = Arc::new(PortHost { ports: ports.clone(), cpu: config.cpu_port });
+    let (p4runtime, sender) = p4runtime::Server::new(config.device_id, Arc::clone(&switch), host);
+    let _ = events.set(sender);
+    if let Some(pipeline) = pipeline {
+        p4runtime.start(pipeline).context("pipeline")?;
+    }
+    for (no, spec, _) in &config.ports {
+        p4runtime.name_port(&spec.name(), *no);
+    }
     add_ports(&ports, config.ports, config.input_delay)?;
 
     let mut server = Server::builder().tcp_nodelay(true);
     if let Some(tls) = &config.tls {
-        server = server.tls_config(tls_config(tls)?).context("TLS")?;
+        server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
-    let router = server.add_service(GNmiServer::new(GnmiService::new(ports.clone())));
+    let router = server
+        .add_service(p4runtime.service())
+        .add_service(GNmiServer::new(GnmiService::new(ports.clone())));
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
     tokio::select! {
@@ -85,6 +120,39 @@ async fn serve(config: Config) -> Result<()> {
     }
     ports.runtime().stop();
     Ok(())
+}
+
+/// The ports as the P4Runtime server sees them.
+struct PortHost {
+    ports: PortManager,
+    cpu: Option<PortNo>,
+}
+
+impl Host for PortHost {
+    fn has_port(&self, port: u32) -> bool {
+        self.cpu == Some(port) || self.ports.get(port).is_some()
+    }
+
+    fn packet_out(&self, frame: Vec<u8>) {
+        if let Some(cpu) = self.cpu {
+            self.ports.runtime().inject(cpu, frame);
+        }
+    }
+}
+
+/// Program and P4Info as a controller would push them. P4Info may be text or binary.
+fn pipeline(program: &Path, info: &Path) -> Result<ForwardingPipelineConfig> {
+    let device_config = std::fs::read(program).with_context(|| format!("program {}", program.display()))?;
+    let bytes = std::fs::read(info).with_context(|| format!("P4Info {}", info.display()))?;
+    let text = std::str::from_utf8(&bytes).ok().map(p4runtime_proto::text::parse_p4info);
+    let info = match text {
+        Some(Ok(info)) => info,
+        text => P4Info::decode(&bytes[..]).map_err(|binary| {
+            let why = text.and_then(Result::err).map_or_else(|| binary.to_string(), |text| text.to_string());
+            anyhow::anyhow!("P4Info {}: {why}", info.display())
+        })?,
+    };
+    Ok(ForwardingPipelineConfig { p4info: Some(info), p4_device_config: device_config.into(), cookie: None })
 }
 
 fn load(path: &Path) -> Result<Arc<Program>> {
@@ -123,13 +191,4 @@ fn add_ports(ports: &PortManager, all: Vec<(PortNo, PortSpec, PortOptions)>, del
         });
     }
     Ok(())
-}
-
-fn tls_config(tls: &Tls) -> Result<ServerTlsConfig> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
-    let config = ServerTlsConfig::new().identity(Identity::from_pem(read(&tls.certificate)?, read(&tls.key)?));
-    Ok(match &tls.client_ca {
-        Some(ca) => config.client_ca_root(Certificate::from_pem(read(ca)?)),
-        None => config,
-    })
 }

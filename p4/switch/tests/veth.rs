@@ -16,7 +16,7 @@ use p4runtime_proto::gnmi::{
 };
 use p4switch::gnmi::GnmiService;
 use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
-use p4switch::ports::{Capabilities, Offload, PortEvent, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, netlink, sys};
+use p4switch::ports::{Offload, PortEvent, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, netlink, sys};
 use p4switch::runtime::{Forwarder, Runtime, RuntimeOptions, Sink};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -124,10 +124,14 @@ fn role_sink() {
 /// Sends so many bytes and waits until the other side says that all came.
 fn role_source(to: &str, bytes: u64) {
     let mut stream = TcpStream::connect((to, 5001)).unwrap();
+    stream.set_write_timeout(Some(WAIT)).unwrap();
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    let start = Instant::now();
     let mut at = 0u64;
     while at < bytes {
         let chunk: Vec<u8> = (at..bytes.min(at + (1 << 18))).map(byte).collect();
         stream.write_all(&chunk).unwrap();
+        assert!(start.elapsed() < 3 * WAIT, "{at} of {bytes} bytes in a minute");
         at += chunk.len() as u64;
     }
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -147,7 +151,7 @@ fn unhex(text: &str) -> Vec<u8> {
 /// Sends raw frames from the host's interface.
 fn role_send(frames: &[String]) {
     let ifindex = sys::interface_index("v").unwrap();
-    let mut tx = PacketTx::open(ifindex, &RingOptions::default(), Capabilities::ALL).unwrap();
+    let mut tx = PacketTx::open(ifindex, &RingOptions::default()).unwrap();
     for frame in frames {
         assert_eq!(tx.send(&unhex(frame), &[], &Offload::NONE), p4switch::ports::Sent::Yes);
     }
@@ -315,7 +319,7 @@ fn wait_for(manager: &PortManager, no: PortNo, up: bool) {
 }
 
 fn scenarios(id: &str, filter: Option<&str>) {
-    let all: [(&str, fn(&str)); 12] = [
+    let all: [(&str, fn(&str)); 13] = [
         ("tcp_with_default_offloads", |id| tcp(id, Program::Cable)),
         ("tcp_under_two_tags", |id| tcp(id, Program::Through(Tunnel::TwoTags))),
         ("tcp_under_three_labels", |id| tcp(id, Program::Through(Tunnel::ThreeLabels))),
@@ -325,6 +329,7 @@ fn scenarios(id: &str, filter: Option<&str>) {
         ("jumbo_frames_pass", jumbo),
         ("a_pulled_cable_is_seen_within_a_millisecond", pulled),
         ("gnmi_tells_of_a_lost_link", gnmi),
+        ("a_listener_on_the_interface_sees_what_leaves", listener),
         ("ports_come_and_go", ports),
         ("a_tap_port_carries_ping", tap),
         ("an_idle_switch_uses_no_processor", idle),
@@ -491,6 +496,27 @@ fn gnmi(_: &str) {
     });
 }
 
+fn listener(id: &str) {
+    let manager = switch(Program::Cable, |_, _| {});
+    wait_for(&manager, 1, true);
+    let (socket, ifindex) = (sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).unwrap(), sys::interface_index("s1").unwrap());
+    let member = sys::packet::Membership { ifindex: ifindex as i32, kind: sys::packet::MR_PROMISC, ..Default::default() };
+    sys::set_option(&socket, sys::packet::SOL_PACKET, sys::packet::ADD_MEMBERSHIP, &member).unwrap();
+    sys::bind_packet(&socket, ifindex, 3).unwrap();
+    let until = Instant::now() + WAIT;
+    // Echo requests leave by s1; the switch hears of the listener a moment after it came.
+    while Instant::now() < until {
+        assert!(run(&format!("ip netns exec {id}-a ping -q -c 1 -W 5 10.0.0.2")));
+        let mut frame = [0u8; 2048];
+        while let Ok(len) = sys::recv(&socket, &mut frame, 0) {
+            if len > 34 && frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 8 {
+                return;
+            }
+        }
+    }
+    panic!("nothing seen");
+}
+
 fn ports(id: &str) {
     let manager = switch(Program::Cable, |_, _| {});
     wait_for(&manager, 1, true);
@@ -514,6 +540,8 @@ fn ports(id: &str) {
     assert!(run(&format!("ip -n {id}-b addr add 10.0.0.2/24 dev v")));
     assert!(run(&format!("ip -n {id}-b link set v up")));
     wait_for(&manager, 1, true);
+    // The new interface has another MAC address.
+    assert!(run(&format!("ip -n {id}-a neigh flush all")));
     assert!(ping());
 }
 

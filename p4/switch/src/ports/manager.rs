@@ -3,9 +3,13 @@
 //! The kernel tells of a lost link by a netlink event. A thread that does nothing else waits for it and calls the
 //! listener (which clears the port's bit in the switch) before anything slower: within a millisecond the switch stops
 //! using the port, and only then gNMI subscribers hear of it.
+//!
+//! Frames leave a veth past its queueing discipline, which is quicker, while there is none but the default and nobody
+//! listens: tcpdump on the interface and tc's shapers (as Mininet's links use) work as on any interface. The kernel tells
+//! of both by netlink too.
 
 use super::link::LinkEnd;
-use super::netlink::{self, LinkState, Monitor};
+use super::netlink::{self, Event, LinkState, Monitor};
 use super::packet::{self, PacketRx, PacketTx};
 use super::pcap::{Capture, PcapRx, PcapTx, Writer};
 use super::port::Port;
@@ -16,6 +20,7 @@ use crate::runtime::Runtime;
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -88,10 +93,33 @@ struct Entry {
 /// What is needed to change the far side of a port.
 enum Far {
     /// A Linux interface that may go away and come back under its name.
-    Interface,
+    Interface(Mutex<Transmit>),
     Tap,
     Link(LinkEnd),
     File,
+}
+
+/// The transmitting sockets of an interface.
+struct Transmit {
+    sockets: Vec<OwnedFd>,
+    veth: bool,
+    /// How many wanted to see all frames when it was last told.
+    promiscuity: u32,
+}
+
+impl Transmit {
+    /// The port's own receiving half.
+    const OWN_PROMISCUITY: u32 = 1;
+
+    fn choose(&self, ifindex: u32) {
+        let free = self.veth && self.promiscuity <= Self::OWN_PROMISCUITY;
+        let bypass = free && netlink::has_queueing(ifindex).is_ok_and(|queueing| !queueing);
+        for socket in &self.sockets {
+            if let Err(error) = packet::set_qdisc_bypass(socket, bypass) {
+                tracing::debug!(%error, "PACKET_QDISC_BYPASS");
+            }
+        }
+    }
 }
 
 struct Watch {
@@ -149,7 +177,10 @@ impl PortManager {
         port.enabled.store(options.enabled, Ordering::Relaxed);
         let workers = self.inner.runtime.workers();
         let (halves, far) = match spec {
-            PortSpec::Linux(name) => (open_interface(&port, options, workers).map_err(|source| PortError::Io { no, name, source })?, Far::Interface),
+            PortSpec::Linux(_) => {
+                let (halves, transmit) = open_interface(&port, options, workers).map_err(failed)?;
+                (halves, Far::Interface(Mutex::new(transmit)))
+            }
             PortSpec::Tap(name) => (open_tap(&port, &name, workers).map_err(failed)?, Far::Tap),
             PortSpec::Pcap { input, output } => {
                 let open = || -> io::Result<Halves> {
@@ -167,7 +198,7 @@ impl PortManager {
             }
         };
         port.speed_bps.store(options.speed_bps.unwrap_or(port.speed_bps()), Ordering::Relaxed);
-        if matches!(far, Far::Interface | Far::Tap) {
+        if matches!(far, Far::Interface(_) | Far::Tap) {
             self.watch().map_err(failed)?;
             netlink::set_enabled(port.ifindex(), options.enabled).map_err(failed)?;
         }
@@ -234,7 +265,7 @@ impl PortManager {
             let port = &entry.port;
             port.enabled.store(enabled, Ordering::Relaxed);
             match &entry.far {
-                Far::Interface | Far::Tap if port.ifindex() != 0 => netlink::set_enabled(port.ifindex(), enabled)
+                Far::Interface(_) | Far::Tap if port.ifindex() != 0 => netlink::set_enabled(port.ifindex(), enabled)
                     .map_err(|source| PortError::Io { no, name: port.name.clone(), source })?,
                 _ => {}
             }
@@ -259,7 +290,7 @@ impl PortManager {
         let (configured, name) = {
             let ports = self.inner.ports.read();
             let entry = ports.get(&no).ok_or(PortError::Unknown(no))?;
-            (entry.options.speed_bps, matches!(entry.far, Far::Interface).then(|| entry.port.name.clone()))
+            (entry.options.speed_bps, matches!(entry.far, Far::Interface(_)).then(|| entry.port.name.clone()))
         };
         let told = || name.and_then(|name| sys::ethtool(&name).ok()?.speed_mbps).map(|mbps| u64::from(mbps) * 1_000_000);
         self.set_speed(no, configured.or_else(told).unwrap_or(0))
@@ -282,7 +313,7 @@ impl PortManager {
         let port = Arc::clone(&entry.port);
         let enabled = port.is_enabled();
         match &entry.far {
-            Far::Interface | Far::Tap => {
+            Far::Interface(_) | Far::Tap => {
                 drop(ports);
                 // Between question and answer the state may change, but then its event follows.
                 let up = enabled && netlink::link(port.ifindex()).is_ok_and(|state| state.up);
@@ -315,10 +346,10 @@ impl PortManager {
             sys::prefer_this_thread();
             let mut fds = [sys::poll_in(monitor.fd()), sys::poll_in(stopped.raw())];
             while sys::poll(&mut fds, -1).is_ok() && fds[1].revents == 0 {
-                let outcome = monitor.receive(&mut |state| {
-                    if let Some(inner) = inner.upgrade() {
-                        inner.link_changed(&state);
-                    }
+                let outcome = monitor.receive(&mut |event| match (inner.upgrade(), event) {
+                    (Some(inner), Event::Link(state)) => inner.link_changed(&state),
+                    (Some(inner), Event::Queueing(ifindex)) => inner.queueing_changed(ifindex),
+                    (None, _) => {}
                 });
                 if let Err(error) = outcome {
                     tracing::error!(%error, "link events");
@@ -346,7 +377,7 @@ impl Inner {
     fn link_changed(&self, state: &LinkState) {
         let found = self.ports.read().values().find_map(|entry| {
             let same = entry.port.ifindex() == state.ifindex;
-            let returned = matches!(entry.far, Far::Interface) && entry.port.ifindex() == 0 && entry.port.name == state.name;
+            let returned = matches!(entry.far, Far::Interface(_)) && entry.port.ifindex() == 0 && entry.port.name == state.name;
             (same || returned).then(|| (Arc::clone(&entry.port), returned.then(|| entry.options.clone())))
         });
         let Some((port, returned)) = found else { return };
@@ -356,7 +387,12 @@ impl Inner {
         }
         if let Some(options) = returned {
             match open_interface(&port, &options, self.runtime.workers()) {
-                Ok((rx, tx)) => self.runtime.attach(&port, rx, tx),
+                Ok(((rx, tx), transmit)) => {
+                    self.runtime.attach(&port, rx, tx);
+                    if let Some(Entry { far: Far::Interface(old), .. }) = self.ports.read().get(&port.no) {
+                        *old.lock() = transmit;
+                    }
+                }
                 Err(error) => return tracing::warn!(port = port.no, name = port.name, %error, "interface came back"),
             }
             if let Err(error) = netlink::set_enabled(port.ifindex(), port.is_enabled()) {
@@ -364,21 +400,41 @@ impl Inner {
             }
         }
         self.apply(&port, port.is_enabled() && state.up);
+        if let Some(Entry { far: Far::Interface(transmit), .. }) = self.ports.read().get(&port.no) {
+            let mut transmit = transmit.lock();
+            if transmit.promiscuity != state.promiscuity {
+                transmit.promiscuity = state.promiscuity;
+                transmit.choose(state.ifindex);
+            }
+        }
+    }
+
+    fn queueing_changed(&self, ifindex: u32) {
+        for entry in self.ports.read().values().filter(|entry| entry.port.ifindex() == ifindex) {
+            if let Far::Interface(transmit) = &entry.far {
+                transmit.lock().choose(ifindex);
+            }
+        }
     }
 }
 
-fn open_interface(port: &Port, options: &PortOptions, workers: usize) -> io::Result<Halves> {
+fn open_interface(port: &Port, options: &PortOptions, workers: usize) -> io::Result<(Halves, Transmit)> {
     let ifindex = sys::interface_index(&port.name)?;
     let ethtool = sys::ethtool(&port.name)?;
-    let can = packet::capabilities(&ethtool);
     let rx = PacketRx::open(ifindex, &options.ring)?;
-    let open = |_| Ok(Box::new(PacketTx::open(ifindex, &options.ring, can)?) as Box<dyn PortTx>);
-    let tx = (0..workers).map(open).collect::<io::Result<_>>()?;
+    let tx = (0..workers).map(|_| PacketTx::open(ifindex, &options.ring)).collect::<io::Result<Vec<_>>>()?;
+    let mut sockets = Vec::new();
+    for half in &tx {
+        sockets.extend(half.sockets()?);
+    }
+    let promiscuity = netlink::link(ifindex)?.promiscuity;
+    let transmit = Transmit { sockets, veth: ethtool.driver == "veth", promiscuity };
+    transmit.choose(ifindex);
     port.ifindex.store(ifindex, Ordering::Relaxed);
     if let Some(mbps) = ethtool.speed_mbps {
         port.speed_bps.store(u64::from(mbps) * 1_000_000, Ordering::Relaxed);
     }
-    Ok((Box::new(rx), tx))
+    Ok(((Box::new(rx), tx.into_iter().map(|half| Box::new(half) as Box<dyn PortTx>).collect()), transmit))
 }
 
 fn open_tap(port: &Port, name: &str, workers: usize) -> io::Result<Halves> {

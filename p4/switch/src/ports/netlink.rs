@@ -1,4 +1,5 @@
 //! Link state from the kernel's route netlink: events as they happen, questions, and setting an interface up or down.
+//! Also whether frames that leave an interface are queued or listened to.
 
 use super::sys;
 use std::io;
@@ -7,16 +8,23 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_GETQDISC: u16 = 38;
+const RTMGRP_TC: u32 = 8;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_PROMISCUITY: u16 = 30;
+const TCA_KIND: u16 = 1;
 const IFF_UP: u32 = 1;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 const HEADER: usize = 16;
 const LINK_INFO: usize = 16;
+const QDISC_INFO: usize = 20;
 const EVENT_QUEUE_BYTES: i32 = 4 << 20;
 
 /// The state of one interface.
@@ -30,6 +38,16 @@ pub struct LinkState {
     pub up: bool,
     /// The interface went away.
     pub removed: bool,
+    /// How many want to see every frame of the interface.
+    pub promiscuity: u32,
+}
+
+/// What a monitor hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    Link(LinkState),
+    /// A queueing discipline of this interface was added or removed.
+    Queueing(u32),
 }
 
 /// A socket that hears of every change of an interface in this network namespace.
@@ -43,7 +61,7 @@ impl Monitor {
         let fd = sys::socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
         sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &EVENT_QUEUE_BYTES)
             .or_else(|_| sys::set_option(&fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &EVENT_QUEUE_BYTES))?;
-        sys::bind_netlink(&fd, libc::RTMGRP_LINK as u32)?;
+        sys::bind_netlink(&fd, libc::RTMGRP_LINK as u32 | RTMGRP_TC)?;
         Ok(Self { fd, buffer: vec![0; 1 << 16] })
     }
 
@@ -52,18 +70,20 @@ impl Monitor {
     }
 
     /// Passes every waiting event to `take`. When events were lost, every interface's state is passed instead.
-    pub fn receive(&mut self, take: &mut dyn FnMut(LinkState)) -> io::Result<()> {
+    pub fn receive(&mut self, take: &mut dyn FnMut(Event)) -> io::Result<()> {
         loop {
             match sys::recv(&self.fd, &mut self.buffer, libc::MSG_DONTWAIT) {
                 Ok(len) => {
                     messages(&self.buffer[..len], &mut |kind, body| {
                         if let Some(state) = link_state(kind, body) {
-                            take(state);
+                            take(Event::Link(state));
+                        } else if matches!(kind, RTM_NEWQDISC | RTM_DELQDISC) && body.len() >= QDISC_INFO {
+                            take(Event::Queueing(u32::from_ne_bytes([body[4], body[5], body[6], body[7]])));
                         }
                     });
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => links()?.into_iter().for_each(&mut *take),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => links()?.into_iter().for_each(|state| take(Event::Link(state))),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -83,6 +103,23 @@ fn messages(mut bytes: &[u8], take: &mut dyn FnMut(u16, &[u8])) {
     }
 }
 
+/// Walks attributes: type and value.
+fn attributes(mut bytes: &[u8], take: &mut dyn FnMut(u16, &[u8])) {
+    while bytes.len() >= 4 {
+        let len = usize::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
+        if len < 4 || len > bytes.len() {
+            return;
+        }
+        take(u16::from_ne_bytes([bytes[2], bytes[3]]), &bytes[4..len]);
+        bytes = &bytes[len.next_multiple_of(4).min(bytes.len())..];
+    }
+}
+
+/// A zero-terminated string.
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+}
+
 /// The state told by an RTM_NEWLINK or RTM_DELLINK message (`struct ifinfomsg`, then attributes).
 fn link_state(kind: u16, body: &[u8]) -> Option<LinkState> {
     if !matches!(kind, RTM_NEWLINK | RTM_DELLINK) || body.len() < LINK_INFO {
@@ -94,24 +131,15 @@ fn link_state(kind: u16, body: &[u8]) -> Option<LinkState> {
         return None;
     }
     let flags = word(8);
-    let mut name = String::new();
-    let mut attributes = &body[LINK_INFO..];
-    while attributes.len() >= 4 {
-        let len = usize::from(u16::from_ne_bytes([attributes[0], attributes[1]]));
-        let attribute = u16::from_ne_bytes([attributes[2], attributes[3]]);
-        if len < 4 || len > attributes.len() {
-            break;
-        }
-        if attribute == IFLA_IFNAME {
-            let text = attributes[4..len].split(|b| *b == 0).next().unwrap_or_default();
-            name = String::from_utf8_lossy(text).into_owned();
-            break;
-        }
-        attributes = &attributes[len.next_multiple_of(4).min(attributes.len())..];
-    }
+    let (mut name, mut promiscuity) = (String::new(), 0);
+    attributes(&body[LINK_INFO..], &mut |kind, value| match kind {
+        IFLA_IFNAME => name = text(value),
+        IFLA_PROMISCUITY => promiscuity = value.first_chunk::<4>().map_or(0, |v| u32::from_ne_bytes(*v)),
+        _ => {}
+    });
     let removed = kind == RTM_DELLINK;
     let enabled = !removed && flags & IFF_UP != 0;
-    Some(LinkState { ifindex: word(4), name, enabled, up: enabled && flags & IFF_LOWER_UP != 0, removed })
+    Some(LinkState { ifindex: word(4), name, enabled, up: enabled && flags & IFF_LOWER_UP != 0, removed, promiscuity })
 }
 
 /// Sends one request and passes the answers to `take` until it is done.
@@ -170,6 +198,18 @@ pub fn link(ifindex: u32) -> io::Result<LinkState> {
     let mut found = None;
     ask(RTM_GETLINK, NLM_F_ACK, &link_info(ifindex, 0, 0), &mut |kind, body| found = found.take().or(link_state(kind, body)))?;
     found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+}
+
+/// Whether frames that leave the interface pass a queueing discipline (tc): a shaper, a delay, a filter.
+pub fn has_queueing(ifindex: u32) -> io::Result<bool> {
+    let mut found = false;
+    ask(RTM_GETQDISC, NLM_F_DUMP, &[0; QDISC_INFO], &mut |kind, body| {
+        let same = kind == RTM_NEWQDISC && body.len() >= QDISC_INFO && body[4..8] == ifindex.to_ne_bytes();
+        if same {
+            attributes(&body[QDISC_INFO..], &mut |kind, value| found |= kind == TCA_KIND && text(value) != "noqueue");
+        }
+    })?;
+    Ok(found)
 }
 
 /// Sets an interface up or down.

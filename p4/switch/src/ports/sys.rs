@@ -252,17 +252,15 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
 #[derive(Clone, Debug, Default)]
 pub struct EthtoolInfo {
     pub driver: String,
-    pub tso: bool,
     pub speed_mbps: Option<u32>,
 }
 
-/// Asks for driver name, TCP segmentation offload and link speed (`SIOCETHTOOL`).
+/// Asks for driver name and link speed (`SIOCETHTOOL`).
 pub fn ethtool(name: &str) -> io::Result<EthtoolInfo> {
     const GSET: u32 = 0x01;
     const GDRVINFO: u32 = 0x03;
-    const GTSO: u32 = 0x1e;
     let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-    // The largest of the three answers (struct ethtool_drvinfo) has 196 bytes.
+    // The larger of the two answers (struct ethtool_drvinfo) has 196 bytes.
     let ask = |command: u32| -> io::Result<[u32; 64]> {
         let mut answer = [0u32; 64];
         answer[0] = command;
@@ -277,9 +275,6 @@ pub fn ethtool(name: &str) -> io::Result<EthtoolInfo> {
         // cmd: u32, driver: [u8; 32]
         let bytes = answer[1..9].iter().flat_map(|w| w.to_ne_bytes()).take_while(|b| *b != 0);
         info.driver = bytes.map(char::from).collect();
-    }
-    if let Ok(answer) = ask(GTSO) {
-        info.tso = answer[1] != 0;
     }
     if let Ok(answer) = ask(GSET) {
         // cmd, supported, advertising: u32; speed: u16; ... maxtxpkt, maxrxpkt: u32; speed_hi: u16
