@@ -95,7 +95,7 @@ impl Client {
         let relaxed = Ordering::Relaxed;
         if next != failed && self.current.compare_exchange(failed, next, relaxed, relaxed).is_ok() {
             let (from, to) = (&self.members[failed].url, &self.members[next].url);
-            tracing::info!(%from, %to, "using another etcd member");
+            tracing::debug!(%from, %to, "using another etcd member");
         }
     }
 
