@@ -1,4 +1,5 @@
 //! The shared suite on the embedded store: in a file, and in memory.
+#![allow(clippy::unwrap_used)]
 
 mod suite;
 

@@ -1,4 +1,5 @@
 //! What only a file can go through: crashes, reopening, two openers, damage; and manual time.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,4 +1,5 @@
 //! The shared suite on etcd, and what only a cluster can go through.
+#![allow(clippy::unwrap_used)]
 
 mod suite;
 

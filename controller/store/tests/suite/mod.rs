@@ -4,6 +4,7 @@
 pub mod cut;
 pub mod following;
 pub mod leases;
+pub mod masters;
 pub mod members;
 pub mod model;
 pub mod races;
@@ -62,6 +63,7 @@ macro_rules! suite {
             leases::revoke_and_detach,
             races::counters_are_linearizable,
             races::one_creator_wins,
+            masters::tasks_share_devices_and_take_over,
             model::agrees_with_the_model,
             whole::moves_there_and_back,
             whole::backup_and_restore,
