@@ -403,7 +403,7 @@ fn jumbo(id: &str) {
 fn pulled(_: &str) {
     let (send, receive) = mpsc::channel();
     let runtime = Runtime::start(vec![Box::new(Program::Cable)], None, &RuntimeOptions::default()).unwrap();
-    let manager = PortManager::new(Arc::new(runtime), move |no, up| drop(send.send((no, up, Instant::now()))));
+    let manager = PortManager::new(Arc::new(runtime), move |no, up| send.send((no, up, Instant::now())).unwrap());
     manager.add(5, PortSpec::Linux("x0".into()), &PortOptions::default()).unwrap();
     let far = sys::interface_index("x1").unwrap();
     assert!(matches!(receive.recv_timeout(WAIT).unwrap(), (5, true, _)));
