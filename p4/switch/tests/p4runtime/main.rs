@@ -1,0 +1,12 @@
+//! The P4Runtime server over real gRPC on loopback, with `p4rt_all.p4` in the data plane: one test a rule.
+
+mod arbitration;
+mod arrays;
+mod batches;
+mod pipelines;
+mod profiles;
+mod replication;
+mod rig;
+mod streams;
+mod tables;
+mod tls;
