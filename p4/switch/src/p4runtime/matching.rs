@@ -41,7 +41,7 @@ pub fn part<'k>(field: &Field, key: &'k [u8]) -> Part<'k> {
 }
 
 /// Writes all bits of a `width`-bit field.
-fn fill_ones(out: &mut [u8], width: usize) {
+pub(super) fn fill_ones(out: &mut [u8], width: usize) {
     out.fill(0xff);
     if let Some(first) = out.first_mut()
         && width % 8 != 0
@@ -219,6 +219,10 @@ pub fn pack_fields(fields: &[Field], key: &[KeyField], out: &mut Vec<u8>) -> Out
             KeyField::Lpm { value, prefix_len } => {
                 put(out, field, value)?;
                 out.extend_from_slice(&(*prefix_len as u16).to_be_bytes());
+            }
+            KeyField::Ternary { value, mask } if field.kind == MatchKind::Optional => {
+                out.push(u8::from(mask.iter().any(|b| *b != 0)));
+                put(out, field, value)?;
             }
             KeyField::Ternary { value, mask } => {
                 put(out, field, value)?;

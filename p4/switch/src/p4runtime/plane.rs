@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Instance, Switch,
     control::{ActionCall, EntryAction, EntrySpec, GroupMemberSpec, OneShotMember, describe},
-    program::{ActionId, Program, TableId},
+    program::{ActionId, MatchField, MatchKind, Program, TableId, TableInfo},
     rcu::pin,
     state::{
         counter::CounterCell,
@@ -107,15 +107,24 @@ fn value(bytes: &[u8]) -> Value {
     Value::from_slice(bytes)
 }
 
-fn fields(key: &[Part<'_>]) -> Vec<KeyField> {
-    let field = |part: &Part<'_>| match part {
+fn fields(table: &TableInfo, key: &[Part<'_>]) -> Vec<KeyField> {
+    let field = |(info, part): (&MatchField, &Part<'_>)| match part {
+        // The program may match an optional field as a ternary one.
+        Part::Optional(v) if info.kind == MatchKind::Ternary => {
+            let bytes = info.bitwidth.div_ceil(8) as usize;
+            let mut mask = Value::from_elem(0, bytes);
+            if v.is_some() {
+                matching::fill_ones(&mut mask, info.bitwidth as usize);
+            }
+            KeyField::Ternary { value: value(v.unwrap_or(&[0])), mask }
+        }
         Part::Exact(v) => KeyField::Exact(value(v)),
         Part::Lpm(v, length) => KeyField::Lpm { value: value(v), prefix_len: *length as u32 },
         Part::Ternary(v, mask) => KeyField::Ternary { value: value(v), mask: value(mask) },
         Part::Range(low, high) => KeyField::Range { low: value(low), high: value(high) },
         Part::Optional(v) => KeyField::Optional(v.map(value)),
     };
-    key.iter().map(field).collect()
+    table.fields.iter().zip(key).map(field).collect()
 }
 
 fn failure(error: TableError) -> Failure {
@@ -157,6 +166,25 @@ impl Plane {
     /// The program that runs.
     pub fn program(&self) -> &Arc<Program> {
         &self.instance.program
+    }
+
+    fn key(&self, table: TableId, key: &[Part<'_>]) -> Vec<KeyField> {
+        fields(&self.instance.program.tables[table], key)
+    }
+
+    fn spec(
+        &self,
+        table: TableId,
+        key: &[Part<'_>],
+        priority: i32,
+        effect: Effect<'_>,
+    ) -> EntrySpec {
+        let mut spec = EntrySpec::new(self.key(table, key), priority, self.action(effect));
+        if self.instance.program.tables[table].supports_timeout {
+            // The server keeps the timers; this makes packets note their hits, also for entries without a timeout.
+            spec.ttl_ms = u64::MAX;
+        }
+        spec
     }
 
     fn call(&self, call: CallRef<'_>) -> ActionCall {
@@ -223,7 +251,7 @@ impl Plane {
         priority: i32,
         effect: Effect<'_>,
     ) -> Outcome<Handle> {
-        let spec = EntrySpec::new(fields(key), priority, self.action(effect));
+        let spec = self.spec(table, key, priority, effect);
         self.instance.insert(table, &spec, self.switch.now_ms()).map_err(failure)
     }
 
@@ -235,13 +263,13 @@ impl Plane {
         priority: i32,
         effect: Effect<'_>,
     ) -> Outcome<()> {
-        let spec = EntrySpec::new(fields(key), priority, self.action(effect));
+        let spec = self.spec(table, key, priority, effect);
         self.instance.modify(table, &spec, self.switch.now_ms()).map(drop).map_err(failure)
     }
 
     /// Removes an entry.
     pub fn delete(&self, table: TableId, key: &[Part<'_>], priority: i32) -> Outcome<()> {
-        self.instance.delete(table, &fields(key), priority).map(drop).map_err(failure)
+        self.instance.delete(table, &self.key(table, key), priority).map(drop).map_err(failure)
     }
 
     /// Sets the default action; none restores the program's.

@@ -327,18 +327,21 @@ impl Build<'_> {
                 Some(match_field::Match::MatchType(kind)) => kind_of(kind),
                 _ => None,
             };
-            if stated != Some(*kind) {
+            // p4c's BMv2 back end writes optional fields as ternary ones.
+            let same = stated == Some(*kind)
+                || stated == Some(MatchKind::Optional) && *kind == MatchKind::Ternary;
+            let (true, Some(stated)) = (same, stated) else {
                 return Err(Failure::invalid(format!(
                     "{}: P4Info has match type {stated:?}, the device configuration {kind:?}",
                     what()
                 )));
-            }
+            };
             let translation =
                 self.translation(field.type_name.as_ref(), field.bitwidth, *width, what)?;
             let packed = Field {
                 id: field.id,
                 name: field.name.clone(),
-                kind: *kind,
+                kind: stated,
                 width: *width,
                 bytes: bytes_of(*width),
                 offset,

@@ -160,6 +160,7 @@ async fn a_role_writes_and_reads_what_is_its_own() {
         election_id: Some(id(3)),
         action: 1,
         config: Some(config()),
+        ..Default::default()
     };
     let failed = rig.client.set_forwarding_pipeline_config(request).await.unwrap_err();
     assert_eq!(failed.code(), Code::PermissionDenied);
