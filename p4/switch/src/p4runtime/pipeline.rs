@@ -279,8 +279,12 @@ impl Pipeline {
     /// # Errors
     /// `INVALID_ARGUMENT` when there is no such port, `OUT_OF_RANGE` for a malformed number.
     pub(super) fn port(&self, bytes: &[u8]) -> Outcome<u32> {
-        let port = self.schema.translations.registry().port(bytes, &self.ports)?;
-        self.existing(port)
+        self.number(bytes).and_then(|port| self.existing(port))
+    }
+
+    /// The same, whether the port exists or not.
+    pub(super) fn number(&self, bytes: &[u8]) -> Outcome<u32> {
+        self.schema.translations.registry().port(bytes, &self.ports)
     }
 
     pub(super) fn existing(&self, port: u32) -> Outcome<u32> {

@@ -54,7 +54,7 @@ async fn multicast_groups() {
         group(0, vec![]),
         group(70_000, vec![]),
         group(2, vec![replica(&[2], 1, &[]), replica(&[0, 2], 1, &[])]),
-        group(2, vec![replica(&[77], 1, &[])]),
+        group(2, vec![replica(&[2, 0], 1, &[])]),
         group(2, vec![replica(&[2], 70_000, &[])]),
         group(2, vec![replica(&[2], 1, &[(&[2], 5)])]),
         group(2, vec![v1::Replica::default()]),

@@ -12,6 +12,8 @@ use crate::p4runtime::{
 
 /// Replica instances are 16 bits in v1model.
 const MAX_INSTANCE: u32 = 0xffff;
+/// Ports are 9 bits in v1model. A replica's port need not exist yet: what is sent there is dropped, as BMv2 does.
+const MAX_PORT: u32 = 0x1ff;
 /// Multicast group ids are 16 bits in v1model.
 const MAX_GROUP: u32 = 0xffff;
 /// Clone session ids are 15 bits in v1model's mirroring.
@@ -46,10 +48,10 @@ impl Pipeline {
             #[allow(deprecated)]
             let (port, port_kind) = match &one.port_kind {
                 Some(replica::PortKind::EgressPort(port)) => {
-                    (self.existing(*port).map_err(within)?, replica::PortKind::EgressPort(*port))
+                    (egress(*port).map_err(within)?, replica::PortKind::EgressPort(*port))
                 }
                 Some(replica::PortKind::Port(bytes)) => (
-                    self.port(bytes).map_err(within)?,
+                    self.number(bytes).and_then(egress).map_err(within)?,
                     replica::PortKind::Port(self.canonical_port(bytes)),
                 ),
                 None => return Err(within(Failure::invalid("port must be set"))),
@@ -58,7 +60,7 @@ impl Pipeline {
             let mut backup_replicas = Vec::with_capacity(one.backup_replicas.len());
             pairs.push((port, one.instance));
             for backup in &one.backup_replicas {
-                let port = self.port(&backup.port).map_err(within)?;
+                let port = self.number(&backup.port).and_then(egress).map_err(within)?;
                 if port == copy.port || copy.backups.iter().any(|(other, _)| *other == port) {
                     return Err(within(Failure::invalid(format!("port {port} is its own backup"))));
                 }
@@ -152,6 +154,13 @@ impl Pipeline {
         self.clones.insert(id, v1::CloneSessionEntry { replicas, ..given.clone() });
         Ok(())
     }
+}
+
+fn egress(port: u32) -> Outcome<u32> {
+    if port <= MAX_PORT {
+        return Ok(port);
+    }
+    Err(Failure::invalid(format!("port {port} is not within 0..={MAX_PORT}")))
 }
 
 /// `INSERT` needs absence, the other updates presence.
