@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use pergola_model::{ChangedKey, Key, Kind, SwitchName, View, VlanId};
-use pergola_pipeline::table::{is, masked};
+use pergola_pipeline::table::{Masked, Ternary, is, masked};
 use pergola_pipeline::tables::{acl, acl_ipv6};
 use pergola_pipeline::{Entity, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
@@ -24,7 +24,11 @@ const LLDP: u16 = 0x88cc;
 
 /// Rules of the fabric's own stand above all policies: 65535 is the highest priority a policy has.
 const GENERAL: u32 = 70_000;
+const QUESTION: u32 = 75_000;
 const SPECIAL: u32 = 80_000;
+
+/// The group bit (IEEE 802 8.2.2).
+const GROUP: Ternary<[u8; 6]> = Some(Masked { value: [1, 0, 0, 0, 0, 0], mask: [1, 0, 0, 0, 0, 0] });
 
 impl App for Punt {
     fn name(&self) -> &'static str {
@@ -81,14 +85,30 @@ fn lldp() -> Rule {
     Rule::V4(acl::Key { eth_type: is(LLDP), priority: SPECIAL, ..acl::ANY }, PUNT)
 }
 
-/// What tells of hosts and groups. These go their way as well.
+/// What tells of hosts and groups. Questions to everybody who has an address go to the controller alone, which answers
+/// or passes them on; the rest goes its way as well.
 fn host_rules() -> Vec<Rule> {
     let v4 = |key| Rule::V4(key, COPY);
     let v6 = |key| Rule::V6(key, COPY_V6);
     let mut rules = vec![
         v4(acl::Key { eth_type: is(ARP), priority: GENERAL, ..acl::ANY }),
         v4(acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), priority: GENERAL, ..acl::ANY }),
+        Rule::V4(
+            acl::Key { eth_type: is(ARP), eth_dst: GROUP, priority: QUESTION, ..acl::ANY },
+            PUNT,
+        ),
     ];
+    // Router and neighbour solicitation, and unasked advertisements (RFC 4861 4.1, 4.3, 4.4).
+    for icmp_type in [133, 135, 136] {
+        let key = acl_ipv6::Key {
+            ip_proto: is(ICMPV6),
+            icmp_type: is(icmp_type),
+            eth_dst: GROUP,
+            priority: QUESTION,
+            ..acl_ipv6::ANY
+        };
+        rules.push(Rule::V6(key, PUNT_V6));
+    }
     // Both ends of DHCP (RFC 2131 4.1; RFC 8415 7.2).
     for port in [67, 68] {
         rules.push(v4(acl::Key {

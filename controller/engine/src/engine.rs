@@ -153,6 +153,13 @@ impl Engine {
         self.status.borrow().revision
     }
 
+    /// Returns once the view and the plan contain `revision`.
+    pub async fn wait_planned(&self, revision: u64) {
+        let mut plan = self.status.clone();
+        // It ends with the engine; then nobody waits for it.
+        let _ = plan.wait_for(|p| p.revision >= revision).await;
+    }
+
     /// Returns once the plan contains `revision` and every switch that is called holds exactly what is wanted. Waits as
     /// long as it takes: callers set their own limit.
     pub async fn wait_synced(&self, revision: u64) {

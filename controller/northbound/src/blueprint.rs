@@ -56,7 +56,7 @@ pub async fn plan(State(api): State<Api>, body: Result<String, StringRejection>)
 
 /// The plan of a change, with entries in words.
 pub fn plan_of(old: &View, changes: &[IntentChange]) -> serde_json::Value {
-    let mut planner: Planner = Planner::new(pergola_engine::fabric_apps());
+    let mut planner: Planner = Planner::new(pergola_fabric_apps::all());
     planner.plan_all(old);
     let mut new = old.clone();
     let mut changed = Vec::new();

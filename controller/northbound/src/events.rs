@@ -47,7 +47,7 @@ pub async fn watch(
         Some(revision) => revision,
         None => api.store.status().await?.revision,
     };
-    let batches = api.store.watch(&watch.prefix, from + 1).await?;
+    let batches = api.store.watch(&watch.prefix, from + 1);
     let events = batches.flat_map(|batch| {
         let events: Vec<Result<Event, Infallible>> = match batch {
             Ok(batch) => batch

@@ -4,6 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+const INCONSISTENT: &str = "the site would not be consistent; nothing was changed";
+
 /// One field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
@@ -61,7 +63,26 @@ impl Problem {
                 detail: None,
             })
             .collect();
-        Problem::new(422, "the site would not be consistent; nothing was changed").errors(errors)
+        Problem::new(422, INCONSISTENT).errors(errors)
+    }
+
+    /// What the model's checks found after a change.
+    pub fn of_violations(violations: &[pergola_model::Violation]) -> Self {
+        let errors = violations
+            .iter()
+            .map(|v| FieldError {
+                path: match v.field.as_str() {
+                    "" => v.key.to_string(),
+                    field => format!("{}: {field}", v.key),
+                },
+                line: None,
+                column: None,
+                found: Some(v.found.clone()),
+                allowed: Some(v.allowed.clone()),
+                detail: None,
+            })
+            .collect();
+        Problem::new(422, INCONSISTENT).errors(errors)
     }
 }
 

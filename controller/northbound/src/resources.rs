@@ -7,7 +7,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pergola_model::{AnyResource, Key, Kind, View};
+use pergola_model::{AnyResource, ChangedKey, Key, Kind, View};
 use pergola_store::{Compare, Op, Txn};
 use serde_json::{Value, json};
 
@@ -114,42 +114,22 @@ fn decode(kind: Kind, body: &[u8]) -> Result<AnyResource, Problem> {
     Ok(resource)
 }
 
-/// Checks a changed site as a whole, with the rules of blueprints. Routes, policies and groups stand for themselves:
-/// what they name may come later, and there may be very many of them.
-fn check(view: &View, change: &Key, resource: Option<&AnyResource>) -> Result<(), Problem> {
-    if matches!(change.kind, Kind::Route | Kind::Policy | Kind::Multicast) {
-        if let Some(AnyResource::Policy(policy)) = resource {
-            let errors: Vec<FieldError> = policy
-                .rules
-                .iter()
-                .enumerate()
-                .flat_map(|(i, rule)| {
-                    rule.matches.check().into_iter().map(move |error| FieldError {
-                        path: format!("rules[{i}].match.{}", error.what),
-                        line: None,
-                        column: None,
-                        found: Some(error.found.clone()),
-                        allowed: Some(error.allowed.to_string()),
-                        detail: None,
-                    })
-                })
-                .collect();
-            if !errors.is_empty() {
-                return Err(Problem::new(422, "the policy contradicts itself").errors(errors));
-            }
-        }
-        return Ok(());
-    }
-    let mut next: View = View::from_resources(view.intents().into_iter().filter(|r| {
-        !matches!(r.kind(), Kind::Route | Kind::Policy | Kind::Multicast)
-    }));
-    match resource {
-        Some(resource) => next.put(resource.clone()),
-        None => next.remove(change),
+/// Checks what a change touches: the resource itself and those that refer to it.
+fn check(mut view: View, key: &Key, resource: Option<&AnyResource>) -> Result<(), Problem> {
+    let change = match resource {
+        Some(resource) => view.put(resource.clone()),
+        None => view.remove(key),
     };
-    pergola_blueprint::parse(&pergola_blueprint::export(&next))
-        .map(drop)
-        .map_err(|problems| Problem::of_blueprint(&problems))
+    let Some(change) = change else { return Ok(()) };
+    let violations = view.check_changed(&[ChangedKey { key: key.clone(), change }]);
+    if violations.is_empty() { Ok(()) } else { Err(Problem::of_violations(&violations)) }
+}
+
+/// The site as of now: the engine's view, once it shows everything that is committed.
+async fn current(api: &Api) -> Result<View, Problem> {
+    let revision = api.store.status().await?.revision;
+    api.engine.wait_planned(revision).await;
+    Ok(api.engine.view())
 }
 
 pub async fn put(
@@ -191,7 +171,7 @@ pub async fn put(
     {
         return Ok(with_etag(StatusCode::OK, there.mod_revision, resource.to_json()));
     }
-    check(&api.engine.view(), &key, Some(&resource))?;
+    check(current(&api).await?, &key, Some(&resource))?;
     let mut txn = Txn::new().then(Op::put(key.to_string(), value));
     if demand != Demand::Nothing {
         txn = txn.when(Compare::at(key.to_string(), now));
@@ -233,7 +213,7 @@ pub async fn delete(
     {
         return Err(stale(&key, there.mod_revision));
     }
-    check(&api.engine.view(), &key, None)?;
+    check(current(&api).await?, &key, None)?;
     let txn = Txn::new()
         .when(Compare::at(key.to_string(), there.mod_revision))
         .then(Op::delete(key.to_string()));

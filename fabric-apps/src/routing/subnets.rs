@@ -1,8 +1,8 @@
 //! Connected prefixes: a host that is not known yet is asked for, and gateways answer through the controller.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use pergola_model::{Key, Kind, Prefix, Subnet, View};
+use pergola_model::{Key, Kind, MacAddr, Prefix, Subnet, View};
 use pergola_pipeline::reserved;
 use pergola_plan::Emitter;
 
@@ -26,6 +26,10 @@ pub(super) fn plan(view: &View, subnet: &Subnet, out: &mut Emitter<'_>) {
             for rule in &rules {
                 out.emit(&leaf.name, rule.entity(), &cause);
             }
+            if let IpAddr::V6(_) = gateway.address() {
+                let local = link_local(view.gateway_mac(leaf));
+                out.emit(&leaf.name, punt::icmpv6_to(local).entity(), &cause);
+            }
         }
     }
     if !subnet.dhcp_relay.v4.is_empty() || !subnet.dhcp_relay.v6.is_empty() {
@@ -38,6 +42,13 @@ pub(super) fn plan(view: &View, subnet: &Subnet, out: &mut Emitter<'_>) {
             }
         }
     }
+}
+
+/// The link-local address that a gateway's MAC address gives (RFC 4291 2.5.6, appendix A): routers are known by it.
+fn link_local(mac: MacAddr) -> Ipv6Addr {
+    let m = mac.0;
+    let id = [m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]];
+    Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(u64::from_be_bytes(id)))
 }
 
 /// What the controller answers for a gateway: ARP, echo, relayed DHCP that comes back.

@@ -144,6 +144,14 @@ impl Net for ViewNet<'_> {
         self.0.link_at(&id)?.id.other_end(&id).map(PortRef::from)
     }
 
+    /// A VLAN is bridged within a leaf; between leaves its hosts are routed, so the way there is the gateway.
+    fn proxy_mac(&self, asker: &PortRef, host: &Host) -> Mac {
+        if host.locations.iter().any(|at| at.device == asker.device) {
+            return host.mac;
+        }
+        self.router_mac(&asker.device).unwrap_or(host.mac)
+    }
+
     fn router_mac(&self, device: &str) -> Option<Mac> {
         let switch = self.0.switch(&SwitchName::new(device).ok()?)?;
         Some(self.0.gateway_mac(switch).into())
