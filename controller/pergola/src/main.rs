@@ -1,2 +1,48 @@
 //! The `pergola` binary: command line, configuration, wiring. No logic.
-fn main() {}
+#![allow(clippy::print_stdout)]
+
+mod demo;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use pergola_lab::cli::{AgentCommand, LabCommand};
+
+#[derive(Parser)]
+#[command(name = "pergola", version, about = "A telephone company's central office in one program")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a controller.
+    Run(run::Run),
+    /// Emulate an office on this machine.
+    #[command(subcommand)]
+    Lab(LabCommand),
+    /// A 2x2 fabric: up, provisioned, pinged, cut under traffic, left running.
+    Demo(demo::Demo),
+    #[command(hide = true)]
+    LabAgent(AgentCommand),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Lab(command) => {
+            return command.run_with(&|context| Some(pergola_lab::controller(context)));
+        }
+        Command::LabAgent(command) => return command.run(),
+        Command::Run(command) => command.run(),
+        Command::Demo(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pergola: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod error;
 mod intents;
 mod ip;
 mod lab;
+mod office;
 pub mod layout;
 pub mod ping;
 pub mod probe;
@@ -30,6 +31,7 @@ pub use cli::UpContext;
 pub use error::LabError;
 pub use intents::with_endpoints;
 pub use lab::{Kill, Lab};
+pub use office::{controller, office};
 pub use spec::{
     ControllerSpec, Dhcp, End, Forward, HostInterface, HostSpec, LabSpec, LinkSpec, Route, SwitchSpec, Target, UserHost,
     UserHostsSpec, derived_mac, parse_mac,
