@@ -179,7 +179,7 @@ fn lldp_key(site: Option<&Site>) -> Result<LldpKey> {
             secret
         }
     };
-    Ok(LldpKey::new(1, &secret))
+    LldpKey::new(1, &secret).map_err(|error| anyhow::anyhow!("lldp_key: {error}"))
 }
 
 /// Returns when the process is asked to end.
