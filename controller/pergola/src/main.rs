@@ -1,6 +1,7 @@
 //! The `pergola` binary: command line, configuration, wiring. No logic.
 #![allow(clippy::print_stdout)]
 
+mod client;
 mod demo;
 mod run;
 
@@ -25,6 +26,8 @@ enum Command {
     Lab(LabCommand),
     /// A 2x2 fabric: up, provisioned, pinged, cut under traffic, left running.
     Demo(demo::Demo),
+    #[command(flatten)]
+    Client(client::ClientCommand),
     #[command(hide = true)]
     LabAgent(AgentCommand),
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
             return command.run_with(&|context| Some(pergola_lab::controller(context)));
         }
         Command::LabAgent(command) => return command.run(),
+        Command::Client(command) => return command.run(),
         Command::Run(command) => command.run(),
         Command::Demo(command) => command.run(),
     };
