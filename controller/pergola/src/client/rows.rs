@@ -516,9 +516,9 @@ mod tests {
         assert_eq!(
             render(Kind::Link, &items, 0),
             "END      END       WANTED  STATE                          JUDGED BY  SINCE\n\
-             leaf1/1  spine1/1  yes     up                             lldp           -\n\
-             leaf1/2  spine2/1  yes     unseen                         -              -\n\
-             leaf1/2  spine1/7  no      wrong cable, wanted: spine2/1  lldp           -\n"
+             leaf1/1  spine1/1  yes     up                             lldp       -\n\
+             leaf1/2  spine2/1  yes     unseen                         -          -\n\
+             leaf1/2  spine1/7  no      wrong cable, wanted: spine2/1  lldp       -\n"
         );
     }
 

@@ -63,12 +63,13 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().copied());
     let columns = header.len();
-    let mut numbers = vec![true; columns];
-    for row in &rows {
-        for (is_number, cell) in numbers.iter_mut().zip(row) {
-            *is_number &= cell == "-" || cell.bytes().all(|b| b.is_ascii_digit());
-        }
-    }
+    let numbers: Vec<bool> = (0..columns)
+        .map(|column| {
+            let cells =
+                || rows.iter().filter_map(|row| row.get(column)).filter(|cell| *cell != "-");
+            cells().next().is_some() && cells().all(|cell| cell.bytes().all(|b| b.is_ascii_digit()))
+        })
+        .collect();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     for row in rows {
         table.add_row(row.into_iter().map(|text| match tone(&text) {
