@@ -24,12 +24,12 @@ setup: ## Install the Debian packages that are missing (root or sudo)
 build: setup ## Build everything (development profile)
 	$(CARGO) build --workspace --locked
 
-test: setup ## Every test
-	$(CARGO) fmt --all --check
-	$(CARGO) build --workspace --locked --all-targets
+test: setup ## Every test; those that build networks need root
+	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
 
-lint: ## Clippy, warnings are errors
+lint: ## Formatting and clippy
+	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 demo: setup ## A 2x2 fabric: up, provisioned, pinged, cut under traffic, left running

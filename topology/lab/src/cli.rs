@@ -66,7 +66,7 @@ pub struct Up {
     #[arg(long)]
     no_controller: bool,
     /// Where the controller's REST interface is reached on this machine.
-    #[arg(long, default_value = "127.0.0.1:8080")]
+    #[arg(long, default_value = "127.0.0.1:8181")]
     listen: SocketAddr,
 }
 
