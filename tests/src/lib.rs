@@ -23,6 +23,11 @@ impl Scenario {
     /// so they never collide; forwards should listen on [`free_port`]s.
     pub fn start(mut spec: LabSpec) -> Result<Self> {
         spec.name = unique_name(&spec.name);
+        Self::start_named(spec)
+    }
+
+    /// The same for a lab whose name is [`unique_name`]'s already.
+    pub fn start_named(spec: LabSpec) -> Result<Self> {
         let name = spec.name.clone();
         let lab = Lab::up(spec).with_context(|| format!("lab {name} did not come up"))?;
         Ok(Self { lab: Some(lab), name })
