@@ -51,6 +51,20 @@ fn every_host_of_the_2x2_reaches_every_other_one() {
 }
 
 #[test]
+fn the_other_examples_reach_everywhere() {
+    if !is_root() {
+        return;
+    }
+    // Paired leaves with dual-homed servers; ten switches with double uplinks.
+    for (example, hosts) in [("single-leaf", 4), ("2x4-paired", 6), ("fabric-10", 16)] {
+        let lab = start(office(example));
+        let report = lab.ping_all(LIMIT).unwrap_or_else(|error| panic!("{example}: {error}"));
+        assert!(report.results.len() >= hosts * (hosts - 1), "{example}");
+        lab.end().unwrap();
+    }
+}
+
+#[test]
 fn a_cut_link_and_a_dead_controller_do_not_stop_traffic() {
     if !is_root() {
         return;
