@@ -10,6 +10,7 @@ use pergola_engine::ReconcileConfig;
 use pergola_pipeline::{Entity, EntityKey, EntityValue};
 use pergola_southbound::ReadScope;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 fn map(entities: &[Entity]) -> BTreeMap<EntityKey, EntityValue> {
     entities.iter().map(|e| (e.key.clone(), e.value.clone())).collect()
@@ -206,6 +207,11 @@ proptest! {
         prop_assert_eq!(w.entries(), wanted);
         prop_assert_eq!(&w.broken, &[] as &[String]);
     }
+}
+
+proptest! {
+    // The same storms in every run: one that ends badly is a defect to look at, not a matter of luck.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(2026), ..ProptestConfig::with_cases(100) })]
 
     #[test]
     fn chaos_always_ends_in_the_wanted_entries(
