@@ -5,9 +5,10 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// Proof that the current thread may read [`Rcu`] cells. Values read live as long as the pin.
 ///
@@ -108,6 +109,58 @@ impl<T: Send + Sync + 'static> Rcu<T> {
         // SAFETY: `old` came from Arc::into_raw and was just taken out of the cell, so this reference is ours alone; the
         // drop runs after all pins that could have read it. T is Send, so any thread may run it.
         unsafe { pin.0.defer_unchecked(move || drop(Arc::from_raw(old))) }
+    }
+}
+
+/// An array of cells that can hand all its values to another array at once.
+///
+/// Growing a table must not cost packets anything: the old array is freed by whichever thread is last, which may be one that
+/// forwards packets, so freeing it must not touch every value.
+pub struct RcuSlice<T: Send + Sync + 'static> {
+    cells: ManuallyDrop<Box<[Rcu<T>]>>,
+    /// Whether the references belong to this array; false after [`RcuSlice::move_into`].
+    owned: AtomicBool,
+}
+
+impl<T: Send + Sync + 'static> RcuSlice<T> {
+    pub fn new(len: usize) -> Self {
+        let cells: Box<[Rcu<T>]> = (0..len).map(|_| Rcu::empty()).collect();
+        RcuSlice { cells: ManuallyDrop::new(cells), owned: AtomicBool::new(true) }
+    }
+
+    /// Moves every value to the cell of `to` that `place` names; readers of this array still find it there.
+    ///
+    /// Returns how many were moved. Must be called by the only writer, and nothing may be written here afterwards.
+    pub fn move_into(&self, to: &RcuSlice<T>, pin: &Pin, mut place: impl FnMut(&T) -> usize) -> usize {
+        self.owned.store(false, Ordering::Release);
+        let mut moved = 0;
+        for cell in self.cells.iter() {
+            if let Some(value) = cell.load(pin) {
+                let target = &to.cells[place(value)];
+                target.ptr.store(ptr::from_ref(value).cast_mut(), Ordering::Release);
+                moved += 1;
+            }
+        }
+        moved
+    }
+}
+
+impl<T: Send + Sync + 'static> std::ops::Deref for RcuSlice<T> {
+    type Target = [Rcu<T>];
+    fn deref(&self) -> &[Rcu<T>] {
+        &self.cells
+    }
+}
+
+impl<T: Send + Sync + 'static> Drop for RcuSlice<T> {
+    fn drop(&mut self) {
+        // SAFETY: this is the drop, nothing uses the cells afterwards.
+        let cells = unsafe { ManuallyDrop::take(&mut self.cells) };
+        if !*self.owned.get_mut() {
+            // SAFETY: MaybeUninit has the cells' layout. The references belong to the array that the values moved to, so
+            // the memory is freed and the cells are not dropped.
+            drop(unsafe { Box::from_raw(Box::into_raw(cells) as *mut [MaybeUninit<Rcu<T>>]) });
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use crate::exec::{Ctx, Run, Scratch, Source};
 use crate::program::Program;
 use crate::rcu::{Pin, Rcu, pin};
@@ -114,6 +116,8 @@ pub struct Switch {
     pub options: SwitchOptions,
     pub clock: Clock,
     workers: AtomicUsize,
+    /// Programs that were replaced, until no packet is in them: a large one must not be freed by a packet's thread.
+    replaced: Mutex<Vec<Arc<Instance>>>,
 }
 
 impl Switch {
@@ -128,6 +132,7 @@ impl Switch {
             options,
             clock: Clock::new(),
             workers: AtomicUsize::new(0),
+            replaced: Mutex::default(),
         };
         if let Some(program) = program {
             switch.swap_program(program)?;
@@ -142,6 +147,9 @@ impl Switch {
 
     /// Packets from now on run on `runtime`. Those on their way finish on the old one.
     pub fn commit(&self, runtime: Arc<Instance>) {
+        let mut replaced = self.replaced.lock();
+        replaced.retain(|old| Arc::strong_count(old) > 1);
+        replaced.extend(self.instance());
         self.instance.set(Some(runtime), &pin());
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::rcu::{Pin, Probe, Rcu};
+use crate::rcu::{Pin, Probe, Rcu, RcuSlice};
 
 /// Mixes a word into a hash.
 #[inline(always)]
@@ -20,16 +20,15 @@ pub trait Hashed: Send + Sync + 'static {
     fn hash(&self) -> u64;
 }
 
-struct Slots<T> {
+struct Slots<T: Hashed> {
     shift: u32,
-    slots: Box<[Rcu<T>]>,
+    slots: RcuSlice<T>,
 }
 
 impl<T: Hashed> Slots<T> {
     fn new(capacity: usize) -> Self {
         let len = capacity.next_power_of_two().max(8);
-        let slots = (0..len).map(|_| Rcu::empty()).collect();
-        Slots { shift: 64 - len.trailing_zeros(), slots }
+        Slots { shift: 64 - len.trailing_zeros(), slots: RcuSlice::new(len) }
     }
 
     #[inline]
@@ -58,7 +57,7 @@ impl<T: Hashed> Slots<T> {
 }
 
 /// The index. Methods that change it must be called by one thread at a time.
-pub struct Index<T> {
+pub struct Index<T: Hashed> {
     slots: Rcu<Slots<T>>,
 }
 
@@ -92,11 +91,14 @@ impl<T: Hashed> Index<T> {
         let Some(table) = self.slots.load(pin) else { return };
         if (count.full + count.buried + 1) * 2 > table.slots.len() {
             let grown = Slots::new((count.full + 1) * 4);
-            for slot in &table.slots {
-                if let Some(item) = slot.get(pin) {
-                    grown.place(item, pin);
+            let mask = grown.slots.len() - 1;
+            table.slots.move_into(&grown.slots, pin, |item| {
+                let mut at = grown.start(item.hash());
+                while matches!(grown.slots[at].probe(pin), Probe::Full(_)) {
+                    at = (at + 1) & mask;
                 }
-            }
+                at
+            });
             grown.place(item, pin);
             count.buried = 0;
             self.slots.set(Some(Arc::new(grown)), pin);
@@ -140,7 +142,7 @@ impl<T: Hashed> Index<T> {
     }
 
     pub fn all(&self, pin: &Pin) -> Vec<Arc<T>> {
-        let slots = self.slots.load(pin).map_or(&[][..], |table| &table.slots);
+        let slots = self.slots.load(pin).map_or(&[][..], |table| &table.slots[..]);
         slots.iter().filter_map(|slot| slot.get(pin)).collect()
     }
 }

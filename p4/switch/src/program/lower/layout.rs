@@ -9,17 +9,16 @@ const MAX_FRAME: u32 = 1 << 20;
 /// Bytes for a variable-length field whose type states no maximum.
 const DEFAULT_VAR: u32 = 256;
 
-struct FieldType<'a> {
+struct FieldType {
     name: String,
     /// None: variable length.
     width: Option<u32>,
     signed: bool,
-    node: Node<'a>,
 }
 
 struct HeaderType<'a> {
     name: String,
-    fields: Vec<FieldType<'a>>,
+    fields: Vec<FieldType>,
     max_length: Option<u32>,
     length_exp: Option<Node<'a>>,
 }
@@ -39,11 +38,12 @@ fn header_type<'a>(node: &Node<'a>) -> Result<HeaderType<'a>> {
         } else {
             Some(width.uint(4_096)? as u32)
         };
-        let signed = rest.first().map_or(Ok(false), |n| n.bool())?;
+        // p4c writes the sign of boolean fields as the number 0.
+        let signed = rest.first().map_or(Ok(false), |n| n.bool().or_else(|_| Ok(n.uint(1)? == 1)))?;
         if width == Some(0) {
             continue;
         }
-        fields.push(FieldType { name: name.str()?.to_owned(), width, signed, node: field });
+        fields.push(FieldType { name: name.str()?.to_owned(), width, signed });
     }
     if fields.iter().filter(|f| f.width.is_none()).count() > 1 {
         return Err(node.err("a header may have one variable-length field"));
@@ -142,7 +142,6 @@ impl Lower {
         let (mut bit, mut var) = (base * 8, None);
         for field in &def.fields {
             let at = match field.width {
-                None if metadata => return Err(field.node.err("metadata cannot have a variable length")),
                 None => {
                     let at = bit - base * 8;
                     var = Some(Var { at, area: 0, max_bytes: 0, slot: self.code.var_slots });
