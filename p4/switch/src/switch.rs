@@ -180,8 +180,7 @@ impl Switch {
         let index = self.workers.fetch_add(1, Ordering::Relaxed) + 1;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), index);
         let scratch = Scratch { random: seed, ..Scratch::default() };
-        Worker {
-            switch: self.clone(),
+        let lane = Lane {
             index,
             instance: 0,
             scratch,
@@ -189,7 +188,8 @@ impl Switch {
             queue: VecDeque::new(),
             head: Vec::new(),
             passes: 0,
-        }
+        };
+        Worker { switch: self.clone(), lane }
     }
 }
 
@@ -201,6 +201,11 @@ enum Job {
 /// Carries packets through the switch; one for each thread. After the first packets it allocates nothing.
 pub struct Worker {
     switch: Arc<Switch>,
+    lane: Lane,
+}
+
+/// The memory of a worker; apart from the switch's handle so that both can be borrowed at once.
+struct Lane {
     index: usize,
     /// The instance that `pool` was made for.
     instance: u64,
@@ -240,14 +245,19 @@ macro_rules! run {
 impl Worker {
     /// Carries one packet through the switch; `sink` gets what comes out.
     pub fn process(&mut self, port: u32, frame: &[u8], meta: PacketMeta, sink: &mut impl Sink) {
-        let switch = self.switch.clone();
+        self.lane.process(&self.switch, port, frame, meta, sink);
+    }
+}
+
+impl Lane {
+    fn process(&mut self, switch: &Switch, port: u32, frame: &[u8], meta: PacketMeta, sink: &mut impl Sink) {
         let pin = pin();
         let Some(rt) = switch.instance.load(&pin) else { return };
         if self.instance != rt.serial {
             self.instance = rt.serial;
             self.pool.clear();
         }
-        let pass = Pass { switch: &switch, rt, pin: &pin, frame, meta };
+        let pass = Pass { switch, rt, pin: &pin, frame, meta };
         let code = &rt.program.code;
         let mut ctx = self.pool.pop().unwrap_or_else(|| Box::new(Ctx::new(code)));
         ctx.reset(code);
@@ -263,6 +273,8 @@ impl Worker {
             ctx.set(code.std.ingress_timestamp, switch.clock.now_us());
         }
         self.passes = 0;
+        // Copies of an earlier packet, should its sink have panicked.
+        self.queue.clear();
         self.ingress(&pass, ctx, sink);
         while let Some(job) = self.queue.pop_front() {
             self.passes += 1;

@@ -72,15 +72,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The object a test means: its full name, or the only one that ends with it.
+/// The object a test means: its full name, the only one of that name in some control, or the only one that ends with it.
 fn by_name<'a>(names: impl Iterator<Item = (usize, &'a str)>, wanted: &str, what: &str) -> Outcome<usize> {
-    let mut candidates = Vec::new();
-    for (id, name) in names {
-        if name == wanted {
-            return Ok(id);
-        }
-        if name.ends_with(wanted) {
-            candidates.push((id, name));
+    let mut candidates: Vec<(usize, &str)> = names.filter(|(_, name)| name.ends_with(wanted)).collect();
+    let dotted = |name: &str| name.len() == wanted.len() || name[..name.len() - wanted.len()].ends_with('.');
+    for narrower in [&|name: &str| name == wanted, &dotted as &dyn Fn(&str) -> bool] {
+        if candidates.iter().any(|(_, name)| narrower(name)) {
+            candidates.retain(|(_, name)| narrower(name));
         }
     }
     match candidates[..] {
