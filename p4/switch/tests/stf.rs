@@ -32,7 +32,7 @@ fn differences_are_told_in_words() {
     // What is replaced in the passing test, and what the first difference says.
     let cases = [
         ("expect 1 ************ ************ **** 03 11\n", "expect 1 ************ ************ **** 03 12\n", "byte 15 differs: expected 12, found 11"),
-        ("expect 6\n", "", "port 6: 1 packets left, 0 were expected"),
+        ("expect 2 ************ ************ **** 01 02\n", "", "port 2: 3 packets left, 2 were expected"),
         ("expect 7\n", "expect 7\nexpect 7\n", "expected a packet number 2 on port 7, but 1 left it"),
         ("expect 2 ************ ************ **** 01 02\n", "expect 2 ************ ************ **** 01 02 $\n", "38 bytes are too many, expected 16"),
         ("memory 4 15\n", "memory 4 16\n", "the register \"MainIngress.memory\"[4] is 15, expected == 16"),
