@@ -39,7 +39,9 @@ impl Instance {
     pub fn new(program: Arc<Program>, workers: usize) -> Result<Arc<Instance>, TableError> {
         let table = |(id, info): (TableId, &crate::program::TableInfo)| {
             let meter = info.meter.map(|meter| program.meters[meter].unit);
-            Table::new(info, &program.code.tables[id], meter, workers)
+            let actions = info.actions.iter().copied();
+            let noops = actions.filter(|&action| program.code.actions[action].ops.is_empty()).collect();
+            Table::new(info, &program.code.tables[id], meter, workers, noops)
         };
         let direct = |table: Option<TableId>, size: usize| if table.is_some() { 0 } else { size };
         let runtime = Instance {

@@ -1,5 +1,6 @@
 //! What p4c's STF tests never touch: direct counters and meters, digests, selectors, value sets, idle timeouts, range and
 //! optional keys, action profiles, wide registers. The program is `programs/features.p4`.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Bad input: mutated programs and random packets end in an error or a drop, never in a panic. Runs are the same each time.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

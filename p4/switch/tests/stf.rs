@@ -1,4 +1,5 @@
 //! `p4switch stf`: a test that passes, and that each kind of difference fails with its line and words.
+#![allow(clippy::unwrap_used)]
 
 use std::process::{Command, Output};
 

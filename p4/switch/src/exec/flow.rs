@@ -1,10 +1,13 @@
 //! Control flow: tables, conditions, and what a table hit runs.
 
 use super::Run;
-use super::ctx::load_bits;
+use super::ctx::{load, load_bits};
 use crate::program::code::*;
 use crate::tables::profile::GroupData;
 use crate::tables::{ActionData, Bound, Entry, Table};
+
+/// Keys of up to this many words are packed on the stack.
+const SMALL_KEY: usize = 8;
 
 impl<'a> Run<'a> {
     pub fn pipeline(&mut self, pipeline: &Pipeline) {
@@ -32,37 +35,50 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Packs the key of a table.
-    #[inline]
-    fn key(&mut self, code: &TableCode) -> Vec<u64> {
-        let mut key = std::mem::take(&mut self.scratch.key);
-        key.clear();
-        key.resize(code.words, 0);
+    /// Packs the key of a table into `key`, which starts as zeros.
+    #[inline(always)]
+    fn pack(&self, code: &TableCode, key: &mut [u64]) {
         for part in &code.key {
             let word = usize::from(part.word);
             if part.more.is_empty() {
-                key[word] |= self.num(&part.src, &[]) << part.shift;
+                let value = match &part.src {
+                    Num::Fld(fld) => load(&self.ctx.frame, *fld),
+                    src => self.num(src, &[]),
+                };
+                key[word] |= value << part.shift;
             } else {
                 for (i, &(bits, mask)) in part.more.iter().enumerate() {
                     key[word + i] = load_bits(&self.ctx.frame, bits) & mask;
                 }
             }
         }
-        key
+    }
+
+    fn look_up(&mut self, id: usize, table: &'a Table) -> Option<&'a Entry> {
+        let code = &self.code.tables[id];
+        if code.words <= SMALL_KEY {
+            let mut key = [0; SMALL_KEY];
+            let key = &mut key[..code.words];
+            self.pack(code, key);
+            return table.find(key, self.pin);
+        }
+        let mut key = std::mem::take(&mut self.scratch.key);
+        key.clear();
+        key.resize(code.words, 0);
+        self.pack(code, &mut key);
+        let hit = table.find(&key, self.pin);
+        self.scratch.key = key;
+        hit
     }
 
     /// Applies a table: whether an entry was hit, and the action that ran.
     fn table(&mut self, id: usize) -> (bool, Option<usize>) {
         let rt = self.rt;
         let table: &'a Table = &rt.tables[id];
-        let hit = if table.is_empty() {
-            None
-        } else {
-            let key = self.key(&self.code.tables[id]);
-            let hit = table.find(&key, self.pin);
-            self.scratch.key = key;
-            hit
-        };
+        if let Some(action) = table.idle() {
+            return (false, Some(action));
+        }
+        let hit = if table.is_empty() { None } else { self.look_up(id, table) };
         let Some(entry) = hit.or_else(|| table.default.load(self.pin)) else { return (false, None) };
         self.account(id, entry, hit.is_some());
         let Some(bound) = entry.bound.load(self.pin) else { return (hit.is_some(), None) };

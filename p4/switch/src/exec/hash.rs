@@ -166,6 +166,11 @@ struct BitBuf<'a> {
 
 impl BitBuf<'_> {
     fn push(&mut self, value: u64, width: u32) {
+        if self.used == 0 && width.is_multiple_of(8) {
+            let bytes = value.to_be_bytes();
+            self.bytes.extend_from_slice(&bytes[8 - width as usize / 8..]);
+            return;
+        }
         let mut left = width;
         while left > 0 {
             if self.used == 0 {

@@ -25,6 +25,16 @@ impl Run<'_> {
         while let Some(op) = action.ops.get(at) {
             at += 1;
             let jump = match op {
+                // The usual ones without a call.
+                Op::SetConst(dst, value) => {
+                    store(&mut self.ctx.frame, *dst, *value);
+                    continue;
+                }
+                Op::SetParam(dst, word) => {
+                    let value = params.get(usize::from(*word)).copied().unwrap_or(0);
+                    store(&mut self.ctx.frame, *dst, value);
+                    continue;
+                }
                 Op::Jump(to) => Some(*to),
                 Op::JumpIfZero(cond, to) => (self.num(cond, params) == 0).then_some(*to),
                 Op::JumpUnless(cond, to) => (!self.bool(cond, params)).then_some(*to),

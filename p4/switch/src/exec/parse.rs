@@ -72,7 +72,7 @@ impl Run<'_> {
         let def = &code.headers[usize::from(header)];
         let Some(var) = &def.var else { return self.extract(header, at) };
         let bits = bits & u64::from(u32::MAX);
-        if bits % 8 != 0 {
+        if !bits.is_multiple_of(8) {
             return Err(code.err.invalid_argument);
         }
         let var_len = (bits / 8) as usize;
@@ -145,7 +145,7 @@ impl Run<'_> {
             }
             ParseOp::Advance(bits) => {
                 let bits = self.num(bits, &[]);
-                if bits % 8 != 0 {
+                if !bits.is_multiple_of(8) {
                     return Err(code.err.invalid_argument);
                 }
                 let bytes = usize::try_from(bits / 8).unwrap_or(usize::MAX);

@@ -209,7 +209,7 @@ impl Wide {
     pub fn mask(&self, bits: u32) -> Wide {
         let len = bits.div_ceil(64) as usize;
         let mut limbs: SmallVec<[u64; 8]> = (0..len).map(|i| self.limb(i)).collect();
-        if bits % 64 != 0
+        if !bits.is_multiple_of(64)
             && let Some(top) = limbs.last_mut()
         {
             *top &= (1 << (bits % 64)) - 1;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use crate::rcu::{Pin, Rcu, pin};
 
+/// Offset of a field in the member, its least and its greatest value.
+pub type FieldRange = (usize, Box<[u8]>, Box<[u8]>);
+
 /// One member: the fields concatenated, each padded to whole bytes, as the parser builds its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetMember {
@@ -11,7 +14,7 @@ pub struct SetMember {
     /// Bits that count; all ones for exact matches.
     pub mask: Box<[u8]>,
     /// Least and greatest values of fields matched by range: offset, low, high.
-    pub ranges: Vec<(usize, Box<[u8]>, Box<[u8]>)>,
+    pub ranges: Vec<FieldRange>,
 }
 
 impl SetMember {

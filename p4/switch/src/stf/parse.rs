@@ -209,7 +209,7 @@ fn statement(line: &str) -> Result<Statement, String> {
         "packet" => {
             let port = number(words.word(&[])?, "a port number")?;
             let digits: String = words.rest.split_whitespace().collect();
-            if digits.len() % 2 != 0 {
+            if !digits.len().is_multiple_of(2) {
                 return Err(format!("{} hexadecimal digits are not whole bytes", digits.len()));
             }
             let data: Option<Vec<u8>> = digits

@@ -9,7 +9,7 @@ use super::entry::{Bound, Entry, NewParts};
 use super::key::{KeyError, KeyField, Layout, Packed};
 use super::lpm::{Exact, Lpm};
 use super::ternary::Ternary;
-use crate::program::{MatchKind, MeterUnit, TableInfo, code::TableCode};
+use crate::program::{ActionId, MatchKind, MeterUnit, TableInfo, code::TableCode};
 use crate::rcu::{Pin, Rcu, pin};
 use crate::state::counter::CounterCell;
 use crate::state::meter::MeterCell;
@@ -70,6 +70,10 @@ pub struct Table {
     pub(crate) default: Rcu<Entry>,
     /// Entries, so that packets skip an empty table without computing its key.
     len: AtomicUsize,
+    /// The default action while the table has no entries and that action does and counts nothing, else [`BUSY`].
+    idle: AtomicUsize,
+    /// Actions of the table without primitives.
+    noops: Vec<ActionId>,
     seq: AtomicU64,
     size: usize,
     counters: Option<usize>,
@@ -77,6 +81,9 @@ pub struct Table {
     /// One change at a time, so that checks and changes belong together. Packets never take it.
     write: Mutex<()>,
 }
+
+/// The table must be applied.
+const BUSY: usize = usize::MAX;
 
 /// What a new entry has besides its key.
 pub(crate) struct Rest {
@@ -90,7 +97,13 @@ pub(crate) struct Rest {
 
 impl Table {
     /// `shards` is the number of counter shards an entry gets when the table counts.
-    pub(crate) fn new(info: &TableInfo, code: &TableCode, meter: Option<MeterUnit>, shards: usize) -> Table {
+    pub(crate) fn new(
+        info: &TableInfo,
+        code: &TableCode,
+        meter: Option<MeterUnit>,
+        shards: usize,
+        noops: Vec<ActionId>,
+    ) -> Table {
         let kinds: Vec<MatchKind> = info.fields.iter().map(|f| f.kind).collect();
         let layout = Layout::new(code, kinds);
         let entries = if info.fields.is_empty() {
@@ -107,6 +120,8 @@ impl Table {
             entries,
             default: Rcu::empty(),
             len: AtomicUsize::new(0),
+            idle: AtomicUsize::new(BUSY),
+            noops,
             seq: AtomicU64::new(0),
             size: info.size,
             counters: info.has_counters.then_some(shards),
@@ -127,8 +142,25 @@ impl Table {
     }
 
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.len.load(Ordering::Relaxed) == 0
+    }
+
+    /// The action to report when applying the table would do nothing at all.
+    #[inline]
+    pub(crate) fn idle(&self) -> Option<ActionId> {
+        let idle = self.idle.load(Ordering::Acquire);
+        (idle != BUSY).then_some(idle)
+    }
+
+    /// Called under the write lock after every change of the number of entries or of the default entry.
+    fn settle(&self, pin: &Pin) {
+        let action = self.default.load(pin).and_then(|entry| match entry.bound.load(pin) {
+            Some(Bound::Action(data)) if entry.counter.is_none() && entry.meter.is_none() => Some(data.action),
+            _ => None,
+        });
+        let idle = action.filter(|action| self.is_empty() && self.noops.contains(action));
+        self.idle.store(idle.unwrap_or(BUSY), Ordering::Release);
     }
 
     /// Number of entries without the default entry.
@@ -175,6 +207,7 @@ impl Table {
             Match::Keyless => return Err(TableError::NoKey),
         }
         self.len.fetch_add(1, Ordering::Relaxed);
+        self.settle(&pin);
         Ok(entry)
     }
 
@@ -205,6 +238,7 @@ impl Table {
         };
         let entry = entry.ok_or(TableError::NotFound)?;
         self.len.fetch_sub(1, Ordering::Relaxed);
+        self.settle(&pin);
         Ok(entry)
     }
 
@@ -230,18 +264,16 @@ impl Table {
     pub(crate) fn set_default(&self, bound: Option<Bound>) {
         let pin = pin();
         let _write = self.write.lock();
-        let Some(bound) = bound else {
-            self.default.set(None, &pin);
-            return;
-        };
-        match self.default.load(&pin) {
-            Some(entry) => entry.bound.set(Some(Arc::new(bound)), &pin),
-            None => {
+        match (bound, self.default.load(&pin)) {
+            (None, _) => self.default.set(None, &pin),
+            (Some(bound), Some(entry)) => entry.bound.set(Some(Arc::new(bound)), &pin),
+            (Some(bound), None) => {
                 let cookie = Arc::from([]);
                 let rest = Rest { bound, priority: 0, ttl_ms: 0, now_ms: 0, cookie, is_const: false };
                 self.default.set(Some(self.make(Packed::default(), 0, rest)), &pin);
             }
         }
+        self.settle(&pin);
     }
 
     /// Checks that the structure and the count agree; for tests.

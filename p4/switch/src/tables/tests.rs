@@ -41,7 +41,7 @@ fn table(fields: &[(MatchKind, u32)]) -> Table {
         hidden: false,
     };
     let code = TableCode { key, words, selector: None, meter_target: None };
-    Table::new(&info, &code, None, 1)
+    Table::new(&info, &code, None, 1, Vec::new())
 }
 
 fn value(v: u128) -> Value {

@@ -225,12 +225,12 @@ impl Lower {
             Expr::Binary(Binary::SatUnsigned, x) => {
                 let bits = self.width_const(&x.1, node)?;
                 let (low, high) = unsigned(bits);
-                self.exact(&x.0, node)?.filter(|_| bits <= 64).and_then(|(num, r)| {
+                self.exact(&x.0, node)?.filter(|_| bits <= 64).map(|(num, r)| {
                     if r.0 >= 0 {
-                        Some((Num::ClampUnsigned(Box::new(num), high as u64), (low, high)))
+                        (Num::ClampUnsigned(Box::new(num), high as u64), (low, high))
                     } else {
                         let top = high.min(I64_MAX) as i64;
-                        Some((Num::ClampSigned(Box::new(num), 0, top), (low, high.min(I64_MAX))))
+                        (Num::ClampSigned(Box::new(num), 0, top), (low, high.min(I64_MAX)))
                     }
                 })
             }
