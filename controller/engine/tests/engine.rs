@@ -115,7 +115,7 @@ async fn a_switch_that_lost_its_memory_is_programmed_again_and_others_are_left_a
     });
     lost.await.unwrap();
     let device_id = before[&spine1].switch.device_id.0;
-    site.switches.insert(spine1.clone(), LiveSwitch::start(device_id, address).await);
+    site.switches.insert(spine1.clone(), LiveSwitch::start(device_id, address));
     synced(&engine, 1).await;
     let after = engine.devices();
     assert_eq!(after[&spine1].report.pipeline_pushes, 2);

@@ -32,31 +32,40 @@ impl Host for NoPorts {
 /// A switch on loopback; dropping it is pulling its plug.
 pub struct LiveSwitch {
     pub address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
+    /// Its own, so that its connections end with it.
+    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl LiveSwitch {
-    pub async fn start(device_id: u64, address: SocketAddr) -> LiveSwitch {
+    pub fn start(device_id: u64, address: SocketAddr) -> LiveSwitch {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let entered = runtime.enter();
         let options = SwitchOptions { cpu_port: Some(255), ..SwitchOptions::default() };
         let plane = DataPlane::new(None, options).unwrap();
         let (server, events) = Server::new(device_id, plane, Arc::new(NoPorts));
-        let socket = socket(address);
-        let listener = TcpListener::from_std(socket).unwrap();
+        let listener = TcpListener::from_std(socket(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let serve = tonic::transport::Server::builder()
             .add_service(server.service())
             .serve_with_incoming(TcpListenerStream::new(listener));
-        let task = tokio::spawn(async move {
+        runtime.spawn(async move {
             let _events = events;
             serve.await.unwrap();
         });
-        LiveSwitch { address, task }
+        drop(entered);
+        LiveSwitch { address, runtime: Some(runtime) }
     }
 }
 
 impl Drop for LiveSwitch {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -95,7 +104,7 @@ impl Site {
         let mut resources = view.intents();
         for resource in &mut resources {
             let AnyResource::Switch(switch) = resource else { continue };
-            let live = LiveSwitch::start(switch.device_id.0, "127.0.0.1:0".parse().unwrap()).await;
+            let live = LiveSwitch::start(switch.device_id.0, "127.0.0.1:0".parse().unwrap());
             switch.p4runtime = Some(Endpoint::new("127.0.0.1", live.address.port()).unwrap());
             switch.gnmi = None;
             switch.security = Security::Plaintext(PlaintextReason::Lab);
