@@ -6,8 +6,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pergola_model::{
-    ChangedKey, EthType, Family, IpProto, Key, Kind, Policy, PolicyName, PortRange, Prefix, Rule,
-    RuleAction, RuleMatch, SwitchName, View,
+    ChangedKey, EthType, Family, IpProto, Key, Kind, Policy, PolicyName, PortRange, Prefix, Rule, RuleAction,
+    RuleMatch, SwitchName, View,
 };
 use pergola_pipeline::table::{Masked, Ternary, is, masked, metered};
 use pergola_pipeline::tables::{acl, acl_ipv6};
@@ -38,9 +38,7 @@ impl App for Acl {
             }
             // A rule that redirects to a host follows it.
             Kind::Host | Kind::HostLocation | Kind::PortState => {
-                out.extend(
-                    new.policies().filter(|p| redirects(p)).map(|p| unit(POLICY, p.name.as_str())),
-                );
+                out.extend(new.policies().filter(|p| redirects(p)).map(|p| unit(POLICY, p.name.as_str())));
             }
             _ => {}
         }
@@ -87,8 +85,7 @@ fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
         for ig_port in ports {
             for sport in ranges(m.l4_src) {
                 for dport in ranges(m.l4_dst) {
-                    let fields =
-                        Fields { m, ig_port, sport, dport, priority: rule.priority.get().into() };
+                    let fields = Fields { m, ig_port, sport, dport, priority: rule.priority.get().into() };
                     if m.family() != Some(Family::Ipv6) {
                         out.emit(&leaf.name, fields.v4(does), cause);
                     }
@@ -102,13 +99,7 @@ fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
     }
 }
 
-fn action_on(
-    view: &View,
-    leaf: &SwitchName,
-    rule: &Rule,
-    cause: &Key,
-    out: &mut Emitter<'_>,
-) -> Option<Does> {
+fn action_on(view: &View, leaf: &SwitchName, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) -> Option<Does> {
     Some(match &rule.action {
         RuleAction::Permit => Does::Permit,
         RuleAction::Deny => Does::Drop,
@@ -128,10 +119,7 @@ fn action_on(
                 return None;
             };
             if home.switch == *leaf {
-                out.problem(
-                    cause,
-                    format!("redirect: {ip} is on {leaf} itself; name its port {home} there"),
-                );
+                out.problem(cause, format!("redirect: {ip} is on {leaf} itself; name its port {home} there"));
                 let _ = host;
                 return None;
             }
@@ -160,8 +148,7 @@ impl Fields<'_> {
             IpAddr::V4(a) => masked(a, mask_v4(p?.length())),
             IpAddr::V6(_) => None,
         };
-        let any_ip =
-            m.ip_src.is_some() || m.ip_dst.is_some() || m.ip_proto.is_some() || m.dscp.is_some();
+        let any_ip = m.ip_src.is_some() || m.ip_dst.is_some() || m.ip_proto.is_some() || m.dscp.is_some();
         let eth_type = match m.eth_type {
             Some(t) => is(t.0),
             None if any_ip => is(EthType::IPV4.0),
@@ -221,12 +208,8 @@ impl Fields<'_> {
         match does {
             Does::Permit => acl_ipv6::entry(key, acl_ipv6::Act::AclPermitV6 {}),
             Does::Drop => acl_ipv6::entry(key, acl_ipv6::Act::AclDropV6 {}),
-            Does::Copy => {
-                acl_ipv6::entry(key, acl_ipv6::Act::AclCopyV6 { punt_id: reserved::PUNT_POLICY })
-            }
-            Does::Redirect(next_id) => {
-                acl_ipv6::entry(key, acl_ipv6::Act::AclRedirectV6 { next_id })
-            }
+            Does::Copy => acl_ipv6::entry(key, acl_ipv6::Act::AclCopyV6 { punt_id: reserved::PUNT_POLICY }),
+            Does::Redirect(next_id) => acl_ipv6::entry(key, acl_ipv6::Act::AclRedirectV6 { next_id }),
             Does::SetPort(port) => acl_ipv6::entry(key, acl_ipv6::Act::AclSetPortV6 { port }),
             Does::Police(meter) => metered(&key, &acl_ipv6::Act::AclPoliceV6 {}, meter),
         }

@@ -85,9 +85,7 @@ fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_>) {
         own.push(gateway);
     }
     for address in own {
-        for (eth_type, fwd) in
-            [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6), (MPLS, reserved::FWD_MPLS)]
-        {
+        for (eth_type, fwd) in [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6), (MPLS, reserved::FWD_MPLS)] {
             out.emit(device, classify(address, MacAddr::BROADCAST, eth_type, fwd, 20), &cause);
         }
     }

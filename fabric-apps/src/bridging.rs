@@ -4,9 +4,7 @@
 //! controller answering ARP and NDP for hosts elsewhere, so there is no loop that a protocol would have to break, and
 //! a dual-homed host never gets a flood twice.
 
-use pergola_model::{
-    ChangedKey, Host, HostKey, Key, Kind, Port, PortId, SwitchName, Tagging, View, VlanId,
-};
+use pergola_model::{ChangedKey, Host, HostKey, Key, Kind, Port, PortId, SwitchName, Tagging, View, VlanId};
 use pergola_pipeline::table::{is, masked};
 use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan};
 use pergola_pipeline::{Entity, Replica};
@@ -58,9 +56,7 @@ impl App for Bridging {
                 let Ok(name) = name.parse() else { return };
                 for view in [old, new] {
                     if let Some(subnet) = view.subnet(&name) {
-                        out.extend(
-                            view.ports_in_vlan(subnet.vlan).map(|p| unit(PORT, &p.id.to_string())),
-                        );
+                        out.extend(view.ports_in_vlan(subnet.vlan).map(|p| unit(PORT, &p.id.to_string())));
                     }
                 }
             }
@@ -100,8 +96,7 @@ impl App for Bridging {
                 }
             }
             (FLOOD, UnitId::NameNumber(switch, vlan)) => {
-                let vlan =
-                    u16::try_from(*vlan).ok().and_then(|v| VlanId::try_from(u64::from(v)).ok());
+                let vlan = u16::try_from(*vlan).ok().and_then(|v| VlanId::try_from(u64::from(v)).ok());
                 if let (Ok(switch), Some(vlan)) = (switch.parse::<SwitchName>(), vlan) {
                     plan_flood(view, &switch, vlan, out);
                 }
@@ -191,11 +186,8 @@ fn plan_port(view: &View, p: &Port, out: &mut Emitter<'_>) {
 /// Broadcast and unknown addresses go to every port of the VLAN on the switch; the pipeline leaves out the one they
 /// came from.
 fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<'_>) {
-    let ports: Vec<&Port> = view
-        .ports_of(switch)
-        .filter(|p| is_edge(view, p) && p.mode.tagging(vlan).is_some())
-        .map(|p| &**p)
-        .collect();
+    let ports: Vec<&Port> =
+        view.ports_of(switch).filter(|p| is_edge(view, p) && p.mode.tagging(vlan).is_some()).map(|p| &**p).collect();
     let Some(first) = ports.first() else { return };
     let cause = match view.subnet_of_vlan(vlan) {
         Some(subnet) => Key::new(Kind::Subnet, &subnet.name),
@@ -210,18 +202,12 @@ fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<
 fn plan_host(view: &View, host: &Host, out: &mut Emitter<'_>) {
     let cause = host_cause(host);
     for location in crate::office::live_locations(view, host) {
-        let carries = view
-            .port(location)
-            .is_some_and(|p| is_edge(view, p) && p.mode.tagging(host.vlan()).is_some());
+        let carries = view.port(location).is_some_and(|p| is_edge(view, p) && p.mode.tagging(host.vlan()).is_some());
         if !carries {
             out.problem(&cause, format!("{location} does not carry VLAN {}", host.vlan()));
             continue;
         }
-        let key = bridging::Key {
-            vlan_id: host.vlan().get(),
-            eth_dst: is(mac(host.mac())),
-            priority: 10,
-        };
+        let key = bridging::Key { vlan_id: host.vlan().get(), eth_dst: is(mac(host.mac())), priority: 10 };
         let act = bridging::Act::BridgeToPort { port: port(location) };
         out.emit(&location.switch, bridging::entry(key, act), &cause);
     }

@@ -62,10 +62,8 @@ fn plan_group(view: &View, group: &MulticastGroup, out: &mut Emitter<'_>) {
     // Group numbers below 4096 are the floods of VLANs.
     let number = 0x1000 + (hash(group.name.as_str().as_bytes()) % 0xe000) as u16;
     for switch in switches {
-        let replicas = receivers
-            .iter()
-            .filter(|id| id.switch == *switch)
-            .map(|id| Replica { port: port(id).into(), instance: 1 });
+        let replicas =
+            receivers.iter().filter(|id| id.switch == *switch).map(|id| Replica { port: port(id).into(), instance: 1 });
         out.emit(switch, Entity::multicast_group(number.into(), replicas), &cause);
         let entity = match group.group {
             IpAddr::V4(ipv4_dst) => ipv4_multicast::entry(

@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pergola_model::{
-    DomainName, HopSet, Host, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId,
-};
+use pergola_model::{DomainName, HopSet, Host, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId};
 use pergola_plan::Unit;
 
 /// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
@@ -23,9 +21,7 @@ pub fn vrf_of_vlan(view: &View, vlan: VlanId) -> u16 {
 
 /// The domain a host's address is routed in; `None` when its VLAN has no gateway for it.
 pub fn domain_of(view: &View, host: &Host, ip: IpAddr) -> Option<DomainName> {
-    view.subnets_of_vlan(host.vlan())
-        .find(|s| s.gateway_for(ip).is_some())
-        .map(|s| s.domain.clone())
+    view.subnets_of_vlan(host.vlan()).find(|s| s.gateway_for(ip).is_some()).map(|s| s.domain.clone())
 }
 
 /// A host's ports that are not known to be down.

@@ -93,10 +93,7 @@ fn host_rules() -> Vec<Rule> {
     let mut rules = vec![
         v4(acl::Key { eth_type: is(ARP), priority: GENERAL, ..acl::ANY }),
         v4(acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), priority: GENERAL, ..acl::ANY }),
-        Rule::V4(
-            acl::Key { eth_type: is(ARP), eth_dst: GROUP, priority: QUESTION, ..acl::ANY },
-            PUNT,
-        ),
+        Rule::V4(acl::Key { eth_type: is(ARP), eth_dst: GROUP, priority: QUESTION, ..acl::ANY }, PUNT),
     ];
     // Router and neighbour solicitation, and unasked advertisements (RFC 4861 4.1, 4.3, 4.4).
     for icmp_type in [133, 135, 136] {
@@ -120,12 +117,7 @@ fn host_rules() -> Vec<Rule> {
         }));
     }
     for port in [546, 547] {
-        rules.push(v6(acl_ipv6::Key {
-            ip_proto: is(UDP),
-            l4_dport: is(port),
-            priority: GENERAL,
-            ..acl_ipv6::ANY
-        }));
+        rules.push(v6(acl_ipv6::Key { ip_proto: is(UDP), l4_dport: is(port), priority: GENERAL, ..acl_ipv6::ANY }));
     }
     // Router solicitation 133 to redirect 137 (RFC 4861), MLD 130 to 132 (RFC 2710) and 143 (RFC 3810).
     for icmp_type in [133, 134, 135, 136, 137, 130, 131, 132, 143] {
@@ -146,23 +138,12 @@ pub fn arp_for(gateway: Ipv4Addr) -> Rule {
 }
 
 pub fn icmp_to(gateway: Ipv4Addr) -> Rule {
-    let key = acl::Key {
-        eth_type: is(IPV4),
-        ipv4_dst: is(gateway),
-        ip_proto: is(ICMP),
-        priority: SPECIAL,
-        ..acl::ANY
-    };
+    let key = acl::Key { eth_type: is(IPV4), ipv4_dst: is(gateway), ip_proto: is(ICMP), priority: SPECIAL, ..acl::ANY };
     Rule::V4(key, PUNT)
 }
 
 pub fn icmpv6_to(gateway: Ipv6Addr) -> Rule {
-    let key = acl_ipv6::Key {
-        ipv6_dst: is(gateway),
-        ip_proto: is(ICMPV6),
-        priority: SPECIAL,
-        ..acl_ipv6::ANY
-    };
+    let key = acl_ipv6::Key { ipv6_dst: is(gateway), ip_proto: is(ICMPV6), priority: SPECIAL, ..acl_ipv6::ANY };
     Rule::V6(key, PUNT_V6)
 }
 

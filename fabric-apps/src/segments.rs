@@ -58,8 +58,7 @@ impl App for Segments {
                 }
             }
             UnitId::Names(a, b) => {
-                let find =
-                    |n: &Arc<str>| n.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
+                let find = |n: &Arc<str>| n.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
                 if let (Some(a), Some(b)) = (find(a), find(b)) {
                     plan_pair(view, &paths, a, b, out);
                 }
@@ -73,18 +72,13 @@ impl App for Segments {
 pub fn moves_paths(new: &View, change: &ChangedKey) -> bool {
     match change.key.kind {
         Kind::Site | Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault => true,
-        Kind::Port | Kind::PortState => {
-            change.key.name.parse().is_ok_and(|id| new.is_fabric_port(&id))
-        }
+        Kind::Port | Kind::PortState => change.key.name.parse().is_ok_and(|id| new.is_fabric_port(&id)),
         _ => false,
     }
 }
 
 /// Both leaves of a pair, in name order, seen from either; `None` unless each names the other.
-pub fn pair_of<'a>(
-    view: &'a View,
-    switch: &'a Arc<Switch>,
-) -> Option<(&'a Arc<Switch>, &'a Arc<Switch>)> {
+pub fn pair_of<'a>(view: &'a View, switch: &'a Arc<Switch>) -> Option<(&'a Arc<Switch>, &'a Arc<Switch>)> {
     let other = view.switch(switch.pair.as_ref()?)?;
     if other.pair.as_ref() != Some(&switch.name) {
         return None;

@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use pergola_model::{
-    AnyResource, ChangedKey, HostKey, HostLocation, LearnedFrom, PortState, Resource, SwitchName,
-    View,
+    AnyResource, ChangedKey, HostKey, HostLocation, LearnedFrom, PortState, Resource, SwitchName, View,
 };
 use pergola_pipeline::tables;
 use pergola_plan::{Fabric, Planner};
@@ -32,11 +31,9 @@ fn examples_plan_without_conflicts_or_problems() {
         let view = example(name);
         let mut planner = planner();
         planner.plan_all(&view);
-        let problems: Vec<String> =
-            planner.problems().iter().map(|p| format!("{p:?}")).collect();
+        let problems: Vec<String> = planner.problems().iter().map(|p| format!("{p:?}")).collect();
         assert!(problems.is_empty(), "{name}: {problems:?}");
-        let conflicts: Vec<String> =
-            planner.conflicts().iter().map(|c| format!("{c:?}")).collect();
+        let conflicts: Vec<String> = planner.conflicts().iter().map(|c| format!("{c:?}")).collect();
         assert!(conflicts.is_empty(), "{name}: {conflicts:?}");
         for switch in view.switches() {
             assert!(planner.wanted_len(&switch.name) > 0, "{name}: nothing for {}", switch.name);
@@ -72,8 +69,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         any::<prop::sample::Index>().prop_map(Event::Toggle),
         (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(p, up)| Event::Port(p, up)),
-        (any::<prop::sample::Index>(), any::<prop::sample::Index>())
-            .prop_map(|(h, p)| Event::Host(h, p)),
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(h, p)| Event::Host(h, p)),
     ];
     prop::collection::vec(event, 1..25)
 }

@@ -4,7 +4,9 @@
 
 use pergola_lab::agent::{Ask, Reply, ask};
 use pergola_lab::probe::{Probe, ProbeKind, ProbeSpec};
-use pergola_lab::{Cut, HostInterface, HostSpec, LabError, LabSpec, LinkState, SwitchSpec, Target, UserHost, UserHostsSpec};
+use pergola_lab::{
+    Cut, HostInterface, HostSpec, LabError, LabSpec, LinkState, SwitchSpec, Target, UserHost, UserHostsSpec,
+};
 use pergola_scenarios::{Scenario, is_root, lab_command, remains, scratch, unique_name, wait_until};
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
@@ -171,7 +173,8 @@ fn a_probe_measures_a_cut() {
     lab.ping_all(LIMIT).unwrap();
     for cut in [Cut::Silent, Cut::Loud] {
         for (kind, v6) in [(ProbeKind::Udp, false), (ProbeKind::Echo, true)] {
-            let probe = Probe::start(&lab, &ProbeSpec { kind, v6, rate_pps: 5000, ..ProbeSpec::new("h1", "h2") }).unwrap();
+            let probe =
+                Probe::start(&lab, &ProbeSpec { kind, v6, rate_pps: 5000, ..ProbeSpec::new("h1", "h2") }).unwrap();
             let arrived = |n: u64| wait_until("packets", LIMIT, || (probe.received() > n).then_some(()));
             arrived(500).unwrap();
             lab.break_link("h1-h2", cut).unwrap();
@@ -204,13 +207,16 @@ fn many_hosts_in_one_process() {
         name: format!("u{n}"),
         mac: None,
         tags: vec![20],
-        addresses: [format!("10.9.{}.{}/16", n / 250, n % 250 + 1), format!("2001:db8:9::{:x}/64", n + 1)].map(|a| a.parse().unwrap()).to_vec(),
+        addresses: [format!("10.9.{}.{}/16", n / 250, n % 250 + 1), format!("2001:db8:9::{:x}/64", n + 1)]
+            .map(|a| a.parse().unwrap())
+            .to_vec(),
         gateways: vec![],
     };
     let mut spec = LabSpec::new("users");
     let users = UserHostsSpec { name: "crowd".into(), hosts: (0..count).map(host).collect() };
     spec.user_hosts.push(users);
-    let mut spec = spec.host("h1", &["10.9.200.1/16", "2001:db8:9::ffff/64"], &[]).unwrap().link("h1", "crowd").unwrap();
+    let mut spec =
+        spec.host("h1", &["10.9.200.1/16", "2001:db8:9::ffff/64"], &[]).unwrap().link("h1", "crowd").unwrap();
     spec.hosts[0].interfaces[0].tags = vec![20];
     let lab = Scenario::start(spec).unwrap();
 
@@ -261,7 +267,10 @@ fn the_command_line_and_a_killed_owner() {
     assert!(line.contains("1/1 cables, 2 hosts"), "{line}");
     let run = |args: &[&str]| {
         let output = lab_command(PROGRAM, args).output().unwrap();
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr))
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+        )
     };
     let (again, text) = run(&["up", file]);
     assert!(!again && text.contains("is up already"), "{text}");

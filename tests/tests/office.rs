@@ -18,9 +18,8 @@ fn programs() -> PathBuf {
 }
 
 fn office(example: &str) -> LabSpec {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../topology/blueprint/examples")
-        .join(format!("{example}.yaml"));
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../topology/blueprint/examples").join(format!("{example}.yaml"));
     let listen: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
     let name = unique_name(example);
     let mut spec = pergola_lab::office(&name, &std::fs::read_to_string(path).unwrap(), listen).unwrap();
@@ -78,7 +77,10 @@ fn a_cut_link_and_a_dead_controller_do_not_stop_traffic() {
     pergola_scenarios::wait_until("packets flow", LIMIT, || (probe.received() > 300).then_some(())).unwrap();
     lab.break_link("leaf1-spine1", Cut::Loud).unwrap();
     let then = probe.received();
-    pergola_scenarios::wait_until("packets flow after the cut", LIMIT, || (probe.received() > then + 1000).then_some(())).unwrap();
+    pergola_scenarios::wait_until("packets flow after the cut", LIMIT, || {
+        (probe.received() > then + 1000).then_some(())
+    })
+    .unwrap();
     let report = probe.stop().unwrap();
     assert!(report.lost < 100, "{report}");
 

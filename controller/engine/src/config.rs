@@ -36,9 +36,7 @@ pub struct EngineConfig {
 /// Why a switch cannot be called. Shown as the device's last error.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    #[error(
-        "security is plaintext, which only a lab may do: start with the lab flag, or give the switch tls"
-    )]
+    #[error("security is plaintext, which only a lab may do: start with the lab flag, or give the switch tls")]
     PlaintextNotAllowed,
     #[error("{field}: {path}: {source}")]
     File { field: &'static str, path: String, source: std::io::Error },
@@ -48,9 +46,7 @@ pub enum CallError {
     NoAuthority,
     #[error("{0}")]
     Transport(#[from] TransportError),
-    #[error(
-        "device id {device_id} at {address} is also claimed by {other}; one of the two has to change"
-    )]
+    #[error("device id {device_id} at {address} is also claimed by {other}; one of the two has to change")]
     ClaimedTwice { device_id: u64, address: String, other: String },
 }
 
@@ -89,11 +85,7 @@ pub struct Calls {
 }
 
 /// The endpoints of a switch; `None` when it has none.
-pub fn calls(
-    switch: &Switch,
-    allow_plaintext: bool,
-    connect_timeout: Duration,
-) -> Result<Option<Calls>, CallError> {
+pub fn calls(switch: &Switch, allow_plaintext: bool, connect_timeout: Duration) -> Result<Option<Calls>, CallError> {
     let Some(address) = &switch.p4runtime else { return Ok(None) };
     let transport = transport(&switch.security, allow_plaintext)?;
     let p4runtime = transport.endpoint(&address.to_string(), connect_timeout)?;
@@ -106,8 +98,5 @@ pub fn calls(
 
 /// The site's timers as the reconciler takes them.
 pub(crate) fn reconcile_config(base: &ReconcileConfig, timers: &Timers) -> ReconcileConfig {
-    ReconcileConfig {
-        audit_interval: Duration::from_millis(timers.audit_interval_ms.into()),
-        ..base.clone()
-    }
+    ReconcileConfig { audit_interval: Duration::from_millis(timers.audit_interval_ms.into()), ..base.clone() }
 }

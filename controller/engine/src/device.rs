@@ -111,9 +111,8 @@ impl Device {
             }
             Event::Standby { primary } => {
                 self.reconciler.offline();
-                let why = (primary != 0).then(|| {
-                    format!("another controller is the primary, with election id {primary}")
-                });
+                let why =
+                    (primary != 0).then(|| format!("another controller is the primary, with election id {primary}"));
                 self.now_is(true, Mastership::Backup, why);
             }
             Event::Down { reason } => {
@@ -134,8 +133,7 @@ impl Device {
     }
 
     fn now_is(&mut self, connected: bool, mastership: Mastership, error: Option<String>) {
-        let changed = (self.connected, self.mastership) != (connected, mastership)
-            || self.last_error != error;
+        let changed = (self.connected, self.mastership) != (connected, mastership) || self.last_error != error;
         self.connected = connected;
         self.mastership = mastership;
         self.last_error = error;
@@ -154,8 +152,7 @@ impl Device {
 
     /// Why the session ended or cannot begin; or what the switch refused.
     pub fn last_error(&self) -> Option<String> {
-        let refused =
-            || self.reconciler.failures().next().map(|(key, f)| format!("{key:?}: {}", f.fault));
+        let refused = || self.reconciler.failures().next().map(|(key, f)| format!("{key:?}: {}", f.fault));
         self.last_error.clone().or_else(refused)
     }
 

@@ -8,9 +8,7 @@ use pergola_discovery::PortRef;
 use pergola_model::{DeviceState, Mastership, PortId, PortNo, PortState, Switch, SwitchName};
 use pergola_plan::DeviceDelta;
 use pergola_southbound::gnmi::PortEvent;
-use pergola_southbound::{
-    DirectCount, Fault, Input, Pipeline, Rim, Session, SessionConfig, direct_counters,
-};
+use pergola_southbound::{DirectCount, Fault, Input, Pipeline, Rim, Session, SessionConfig, direct_counters};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -96,12 +94,7 @@ struct Task {
 }
 
 /// Starts the task of a device; must be called within a runtime.
-pub(crate) fn spawn(
-    switch: Arc<Switch>,
-    calls: Calls,
-    pipeline: Arc<Pipeline>,
-    around: Surroundings,
-) -> DeviceHandle {
+pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, around: Surroundings) -> DeviceHandle {
     let device_id = switch.device_id.0;
     let mut config = SessionConfig::new(device_id, around.election_id, pipeline.cookie);
     config.backoff_longest = around.longest_wait;
@@ -172,9 +165,7 @@ impl Task {
         while let Some(output) = self.device.poll(self.around.clock.now()) {
             self.rim.execute(output);
         }
-        self.around
-            .packets
-            .send(PacketEvent::Device { name: self.name.as_str().into(), connected: false });
+        self.around.packets.send(PacketEvent::Device { name: self.name.as_str().into(), connected: false });
     }
 
     fn take(&mut self, message: ToDevice) {
@@ -183,10 +174,7 @@ impl Task {
                 self.device.apply(delta, revision);
                 self.applied = number;
             }
-            ToDevice::PacketOut { port, frame } => match self
-                .pipeline
-                .packet_out(port, Bytes::from(frame))
-            {
+            ToDevice::PacketOut { port, frame } => match self.pipeline.packet_out(port, Bytes::from(frame)) {
                 Ok(packet) => {
                     self.device.packet_out(packet);
                 }
@@ -224,9 +212,7 @@ impl Task {
             Notice::State => {
                 self.changed_ms = self.around.clock.unix_ms();
                 let connected = self.device.mastership() == Mastership::Primary;
-                self.around
-                    .packets
-                    .send(PacketEvent::Device { name: self.name.as_str().into(), connected });
+                self.around.packets.send(PacketEvent::Device { name: self.name.as_str().into(), connected });
                 match self.device.last_error() {
                     Some(error) => tracing::warn!(device = %self.name, %error, "session"),
                     None => {
@@ -279,19 +265,13 @@ fn ports(
     around: &Surroundings,
     alive: mpsc::WeakUnboundedSender<ToDevice>,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let (packets, observer, clock) =
-        (around.packets.clone(), around.observer.clone(), around.clock);
+    let (packets, observer, clock) = (around.packets.clone(), around.observer.clone(), around.clock);
     let longest_wait = around.longest_wait;
     let mut known: std::collections::HashMap<PortId, (bool, Option<u64>)> =
         around.known_ports.iter().map(|p| (p.port.clone(), (p.oper_up, p.speed_bps))).collect();
     async move {
         let (events, mut arriving) = mpsc::unbounded_channel();
-        tokio::spawn(pergola_southbound::gnmi::follow(
-            endpoint,
-            events,
-            longest_wait,
-            clock.unix_ms(),
-        ));
+        tokio::spawn(pergola_southbound::gnmi::follow(endpoint, events, longest_wait, clock.unix_ms()));
         let mut check = tokio::time::interval(Duration::from_millis(200));
         loop {
             let event = tokio::select! {

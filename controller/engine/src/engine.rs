@@ -87,10 +87,7 @@ impl Engine {
         let (packets, packet_events) = Packets::new();
         let (status, statuses) = watch::channel(PlanStatus::default());
 
-        let machines = std::mem::replace(
-            &mut config.machines,
-            pergola_discovery::Machines::new(Default::default()),
-        );
+        let machines = std::mem::replace(&mut config.machines, pergola_discovery::Machines::new(Default::default()));
         let packet_thread = PacketThread {
             machines,
             clock: config.clock,
@@ -194,8 +191,7 @@ impl Engine {
     pub fn devices(&self) -> BTreeMap<SwitchName, DeviceInfo> {
         let status = self.status.borrow();
         let info = |p: &crate::planning::Planned| {
-            let mut report =
-                p.report.as_ref().map_or_else(DeviceReport::default, |r| r.borrow().clone());
+            let mut report = p.report.as_ref().map_or_else(DeviceReport::default, |r| r.borrow().clone());
             report.last_error = report.last_error.or_else(|| p.call_error.clone());
             DeviceInfo { switch: p.switch.clone(), report }
         };
@@ -205,8 +201,7 @@ impl Engine {
     /// The wanted entities of a device, ordered by key.
     pub fn entities(&self, device: &SwitchName) -> Vec<Entity> {
         let planner = self.planner.lock();
-        let mut all: Vec<Entity> =
-            planner.wanted(device).map(|(k, v)| Entity::new(k.clone(), v.clone())).collect();
+        let mut all: Vec<Entity> = planner.wanted(device).map(|(k, v)| Entity::new(k.clone(), v.clone())).collect();
         all.sort_unstable();
         all
     }
@@ -232,14 +227,9 @@ impl Engine {
     }
 
     /// Reads the direct counters of a device's table; 0 is all tables.
-    pub async fn counters(
-        &self,
-        device: &SwitchName,
-        table: u32,
-    ) -> Result<Vec<DirectCount>, Fault> {
+    pub async fn counters(&self, device: &SwitchName, table: u32) -> Result<Vec<DirectCount>, Fault> {
         let gone = || Fault::new(tonic::Code::Unavailable, "there is no session");
-        let to =
-            self.status.borrow().devices.get(device).and_then(|p| p.to.clone()).ok_or_else(gone)?;
+        let to = self.status.borrow().devices.get(device).and_then(|p| p.to.clone()).ok_or_else(gone)?;
         let (answer, answered) = oneshot::channel();
         to.send(ToDevice::Counters { table, answer }).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -283,10 +273,7 @@ impl Drop for Engine {
     }
 }
 
-fn thread(
-    name: &'static str,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, StartError> {
+fn thread(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
     let built = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     built.map_err(|source| StartError::Thread { name, source })
 }

@@ -97,12 +97,7 @@ impl PacketThread {
                     self.machines.packet_in(&at, &frame, &ViewNet(&view), now, &mut out);
                 }
                 Some(PacketEvent::Port { at, up }) => {
-                    self.machines.handle(
-                        &Input::Port { at: &at, up },
-                        &ViewNet(&view),
-                        now,
-                        &mut out,
-                    );
+                    self.machines.handle(&Input::Port { at: &at, up }, &ViewNet(&view), now, &mut out);
                 }
                 Some(PacketEvent::Device { name, connected }) => {
                     let input = Input::Device { device: &name, connected };
@@ -113,21 +108,11 @@ impl PacketThread {
                     let first = changed.is_none();
                     let all = changed.map_or(vec![Change::All], |keys| changes(&keys));
                     for change in all {
-                        self.machines.handle(
-                            &Input::Changed(change),
-                            &ViewNet(&view),
-                            now,
-                            &mut out,
-                        );
+                        self.machines.handle(&Input::Changed(change), &ViewNet(&view), now, &mut out);
                     }
                     if first {
                         for (at, up) in port_states(&view) {
-                            self.machines.handle(
-                                &Input::Port { at: &at, up },
-                                &ViewNet(&view),
-                                now,
-                                &mut out,
-                            );
+                            self.machines.handle(&Input::Port { at: &at, up }, &ViewNet(&view), now, &mut out);
                         }
                     }
                 }

@@ -161,10 +161,7 @@ impl Planning {
             let changes: Vec<Change<'_>> = batch
                 .events
                 .iter()
-                .map(|e| Change {
-                    key: e.key(),
-                    value: e.entry().map(|entry| entry.value.as_ref()),
-                })
+                .map(|e| Change { key: e.key(), value: e.entry().map(|entry| entry.value.as_ref()) })
                 .collect();
             let applied = self.view.apply(batch.revision, &changes);
             for (key, error) in applied.refused {
@@ -230,12 +227,8 @@ impl Planning {
             }
             Ok(Some(calls)) => {
                 let name = &switch.name;
-                let known_ports: Vec<PortState> = self
-                    .view
-                    .port_states()
-                    .filter(|p| p.port.switch == *name)
-                    .map(|p| (**p).clone())
-                    .collect();
+                let known_ports: Vec<PortState> =
+                    self.view.port_states().filter(|p| p.port.switch == *name).map(|p| (**p).clone()).collect();
                 let around = Surroundings {
                     clock: self.clock,
                     election_id: self.election_id,
@@ -264,9 +257,7 @@ impl Planning {
     fn claimed_by_another(&self, switch: &Switch) -> Option<CallError> {
         let address = switch.p4runtime.as_ref()?;
         let other = self.view.switches().find(|o| {
-            o.name < switch.name
-                && o.device_id == switch.device_id
-                && o.p4runtime.as_ref() == Some(address)
+            o.name < switch.name && o.device_id == switch.device_id && o.p4runtime.as_ref() == Some(address)
         })?;
         Some(CallError::ClaimedTwice {
             device_id: switch.device_id.0,
@@ -288,13 +279,9 @@ impl Planning {
                     sent: h.sent,
                     call_error: None,
                 },
-                Err((switch, error)) => Planned {
-                    switch: switch.clone(),
-                    report: None,
-                    to: None,
-                    sent: 0,
-                    call_error: Some(error.clone()),
-                },
+                Err((switch, error)) => {
+                    Planned { switch: switch.clone(), report: None, to: None, sent: 0, call_error: Some(error.clone()) }
+                }
             };
             (name.clone(), planned)
         });

@@ -151,11 +151,7 @@ pub struct Reconciler {
 
 impl Reconciler {
     /// `scopes` are what is read back; see [`pergola_southbound::Pipeline::scopes`].
-    pub fn new(
-        config: ReconcileConfig,
-        order: Arc<WriteOrder>,
-        scopes: Vec<ReadScope>,
-    ) -> Reconciler {
+    pub fn new(config: ReconcileConfig, order: Arc<WriteOrder>, scopes: Vec<ReadScope>) -> Reconciler {
         let queue = Queue::new(order.ranks());
         Reconciler {
             batch: config.batch,
@@ -192,11 +188,7 @@ impl Reconciler {
             let before = self.table.set_wanted(slot, Some(entity.value));
             self.wanted += usize::from(before.is_none());
             let was_metered = before.as_ref().is_some_and(|v| v.has_direct_meter());
-            self.count_scope(
-                &entity.key,
-                before.is_none().into(),
-                i32::from(metered) - i32::from(was_metered),
-            );
+            self.count_scope(&entity.key, before.is_none().into(), i32::from(metered) - i32::from(was_metered));
             self.fresh(slot);
         }
         for key in delta.del {
@@ -348,10 +340,7 @@ impl Reconciler {
             installed: self.installed,
             pending,
             failed: self.failures.len(),
-            in_sync: !reading
-                && pending == 0
-                && self.failures.is_empty()
-                && self.departing.is_none(),
+            in_sync: !reading && pending == 0 && self.failures.is_empty() && self.departing.is_none(),
             counters: self.counters,
         }
     }

@@ -4,9 +4,7 @@ mod site;
 
 use std::time::{Duration, Instant};
 
-use pergola_model::{
-    AnyResource, Kind, Mastership, Prefix, Route, RouteTarget, Security, TlsFiles,
-};
+use pergola_model::{AnyResource, Kind, Mastership, Prefix, Route, RouteTarget, Security, TlsFiles};
 use site::{LiveSwitch, Site, synced};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,17 +21,12 @@ async fn a_site_comes_up_and_a_restarted_controller_writes_nothing() {
         assert!(report.status.wanted > 0, "{name}");
         assert_eq!(report.status.installed, report.status.wanted, "{name}");
         assert_eq!(report.status.counters.write_errors, 0, "{name}");
-        assert_eq!(
-            report.status.counters.inserts + report.status.counters.modifies,
-            report.status.wanted as u64
-        );
+        assert_eq!(report.status.counters.inserts + report.status.counters.modifies, report.status.wanted as u64);
         assert_eq!(engine.entities(name).len(), report.status.wanted);
         // Every entry explains itself, and its cause knows it.
         for entity in engine.entities(name) {
             let why = engine.explain(name, &entity.key).unwrap();
-            assert!(
-                engine.caused_by(&why.owner.cause).contains(&(name.clone(), entity.key.clone()))
-            );
+            assert!(engine.caused_by(&why.owner.cause).contains(&(name.clone(), entity.key.clone())));
         }
     }
     assert!(engine.conflicts().is_empty());
@@ -56,12 +49,7 @@ async fn a_site_comes_up_and_a_restarted_controller_writes_nothing() {
 
 fn route(n: u8, hop: &str) -> AnyResource {
     let prefix: Prefix = format!("198.51.{n}.0/24").parse().unwrap();
-    Route {
-        prefix,
-        domain: Default::default(),
-        target: RouteTarget::NextHops(vec![hop.parse().unwrap()]),
-    }
-    .into()
+    Route { prefix, domain: Default::default(), target: RouteTarget::NextHops(vec![hop.parse().unwrap()]) }.into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,15 +70,10 @@ async fn one_route_is_written_everywhere_at_once_and_taken_away_again() {
         took.push(stored.elapsed());
         let entries = engine.caused_by(&resource.key());
         assert!(!entries.is_empty(), "{:?}", engine.problems());
-        assert!(
-            engine.counters(&entries[0].0, 0).await.unwrap().iter().any(|c| c.key == entries[0].1)
-        );
+        assert!(engine.counters(&entries[0].0, 0).await.unwrap().iter().any(|c| c.key == entries[0].1));
     }
     took.sort();
-    println!(
-        "one route in the store to written on all leaves: median {:?}, worst {:?}",
-        took[10], took[19]
-    );
+    println!("one route in the store to written on all leaves: median {:?}, worst {:?}", took[10], took[19]);
     for n in 0..20 {
         site.store.delete(&route(n, &hop.to_string()).key().to_string(), None).await.unwrap();
     }
@@ -121,11 +104,7 @@ async fn a_switch_that_lost_its_memory_is_programmed_again_and_others_are_left_a
     assert_eq!(after[&spine1].report.pipeline_pushes, 2);
     assert_eq!(after[&spine1].report.status.installed, before[&spine1].report.status.wanted);
     for (name, device) in after.iter().filter(|(n, _)| **n != spine1) {
-        assert_eq!(
-            device.report.status.counters.writes(),
-            before[name].report.status.counters.writes(),
-            "{name}"
-        );
+        assert_eq!(device.report.status.counters.writes(), before[name].report.status.counters.writes(), "{name}");
     }
     // The world was told.
     let state = engine.view().device_state(&spine1).cloned();
@@ -150,20 +129,17 @@ async fn what_must_not_be_called_is_said_and_the_rest_goes_on() {
     let engine = site.engine().await;
     synced(&engine, site.revision().await).await;
     let devices = engine.devices();
-    let error =
-        |name: &str| devices[&name.parse().unwrap()].report.last_error.clone().unwrap_or_default();
+    let error = |name: &str| devices[&name.parse().unwrap()].report.last_error.clone().unwrap_or_default();
     assert!(error("leaf2").contains("also claimed by leaf1"), "{}", error("leaf2"));
     assert!(error("spine2").contains("ca_file is missing"), "{}", error("spine2"));
     assert_eq!(error("leaf1"), "");
     assert_eq!(error("spine1"), "");
     drop(engine);
 
-    let engine = pergola_engine::Engine::start(pergola_engine::EngineConfig {
-        allow_plaintext: false,
-        ..site.config()
-    })
-    .await
-    .unwrap();
+    let engine =
+        pergola_engine::Engine::start(pergola_engine::EngineConfig { allow_plaintext: false, ..site.config() })
+            .await
+            .unwrap();
     synced(&engine, site.revision().await).await;
     let devices = engine.devices();
     let spine1 = &devices[&"spine1".parse().unwrap()].report;
@@ -175,8 +151,7 @@ async fn what_must_not_be_called_is_said_and_the_rest_goes_on() {
 async fn a_standby_waits_and_takes_over_when_the_primary_is_gone() {
     let site = Site::start("single-leaf").await;
     let start = |election_id| {
-        let config =
-            pergola_engine::EngineConfig { election_id: Some(election_id), ..site.config() };
+        let config = pergola_engine::EngineConfig { election_id: Some(election_id), ..site.config() };
         pergola_engine::Engine::start(config)
     };
     let primary = start(20).await.unwrap();

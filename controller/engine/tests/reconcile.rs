@@ -163,8 +163,7 @@ fn one_bad_update_in_a_batch_refused_whole_is_found() {
 fn a_plan(random: &mut Random) -> Vec<Entity> {
     let nexts = 1 + random.below(6) as u32;
     let first = random.below(4) as u32;
-    let mut plan: Vec<Entity> =
-        (first..first + nexts).map(|n| next(n, random.below(3) as u32)).collect();
+    let mut plan: Vec<Entity> = (first..first + nexts).map(|n| next(n, random.below(3) as u32)).collect();
     for n in 0..30 {
         if random.chance(60) {
             plan.push(route(n, first + random.below(u64::from(nexts)) as u32));
@@ -177,10 +176,7 @@ fn delta(
     old: &BTreeMap<EntityKey, EntityValue>,
     new: &BTreeMap<EntityKey, EntityValue>,
 ) -> (Vec<Entity>, Vec<EntityKey>) {
-    let put = new
-        .iter()
-        .filter(|(k, v)| old.get(k) != Some(v))
-        .map(|(k, v)| Entity::new(k.clone(), v.clone()));
+    let put = new.iter().filter(|(k, v)| old.get(k) != Some(v)).map(|(k, v)| Entity::new(k.clone(), v.clone()));
     let del = old.keys().filter(|k| !new.contains_key(k)).cloned();
     (put.collect(), del.collect())
 }

@@ -51,13 +51,7 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
-    fn add(
-        &mut self,
-        kind: ViolationKind,
-        field: impl Into<String>,
-        found: impl ToString,
-        allowed: impl Into<String>,
-    ) {
+    fn add(&mut self, kind: ViolationKind, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
         self.out.push(Violation {
             key: self.key.clone(),
             field: field.into(),
@@ -67,30 +61,15 @@ impl Findings<'_> {
         });
     }
 
-    fn invalid(
-        &mut self,
-        field: impl Into<String>,
-        found: impl ToString,
-        allowed: impl Into<String>,
-    ) {
+    fn invalid(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
         self.add(ViolationKind::Invalid, field, found, allowed);
     }
 
-    fn missing(
-        &mut self,
-        field: impl Into<String>,
-        found: impl ToString,
-        allowed: impl Into<String>,
-    ) {
+    fn missing(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
         self.add(ViolationKind::Missing, field, found, allowed);
     }
 
-    fn conflict(
-        &mut self,
-        field: impl Into<String>,
-        found: impl ToString,
-        allowed: impl Into<String>,
-    ) {
+    fn conflict(&mut self, field: impl Into<String>, found: impl ToString, allowed: impl Into<String>) {
         self.add(ViolationKind::Conflict, field, found, allowed);
     }
 
@@ -113,11 +92,7 @@ impl Findings<'_> {
             }
             Some(_) => {
                 if let Some(link) = self.view.link_at(port) {
-                    self.conflict(
-                        field,
-                        port,
-                        format!("a port that is no end of link {}", link.id),
-                    );
+                    self.conflict(field, port, format!("a port that is no end of link {}", link.id));
                 }
             }
         }
@@ -192,8 +167,7 @@ impl View {
                 out.extend(paired.map(|s| Key::new(Kind::Switch, &s.name)));
                 let hosts = self.hosts_on(&switch).filter_map(|(_, h)| h.declared.as_ref());
                 out.extend(hosts.map(|d| Key::new(Kind::Host, &d.name)));
-                let access =
-                    self.access_devices().filter(|d| d.ports.iter().any(|p| p.switch == switch));
+                let access = self.access_devices().filter(|d| d.ports.iter().any(|p| p.switch == switch));
                 out.extend(access.map(|d| Key::new(Kind::AccessDevice, &d.name)));
                 out.extend(self.policies().map(|p| Key::new(Kind::Policy, &p.name)));
             }

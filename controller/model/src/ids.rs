@@ -27,9 +27,7 @@ ranged_number!(
 );
 
 /// A P4Runtime device id.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct DeviceId(pub u64);
 
@@ -96,9 +94,7 @@ impl LinkId {
         match one.cmp(&other) {
             std::cmp::Ordering::Less => Ok(LinkId { a: one, b: other }),
             std::cmp::Ordering::Greater => Ok(LinkId { a: other, b: one }),
-            std::cmp::Ordering::Equal => {
-                Err(ValueError::new("link", format!("{one}~{other}"), "two different ports"))
-            }
+            std::cmp::Ordering::Equal => Err(ValueError::new("link", format!("{one}~{other}"), "two different ports")),
         }
     }
 

@@ -86,9 +86,9 @@ impl FromStr for Prefix {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let net: IpNet = text.parse().map_err(|_| {
-            ValueError::new("prefix", text, "ADDRESS/LENGTH, such as 10.0.1.0/24 or 2001:db8::/64")
-        })?;
+        let net: IpNet = text
+            .parse()
+            .map_err(|_| ValueError::new("prefix", text, "ADDRESS/LENGTH, such as 10.0.1.0/24 or 2001:db8::/64"))?;
         Prefix::new(net)
     }
 }
@@ -117,9 +117,7 @@ impl IfAddr {
             && v4.prefix_len() < 31
             && (v4.addr() == v4.network() || v4.addr() == v4.broadcast())
         {
-            return refused(
-                "an address inside the prefix, neither its first (network) nor its last (broadcast)",
-            );
+            return refused("an address inside the prefix, neither its first (network) nor its last (broadcast)");
         }
         Ok(IfAddr(net))
     }
@@ -158,13 +156,9 @@ impl FromStr for IfAddr {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let net: IpNet = text.parse().map_err(|_| {
-            ValueError::new(
-                "address",
-                text,
-                "ADDRESS/LENGTH, such as 10.0.1.1/24 or 2001:db8::1/64",
-            )
-        })?;
+        let net: IpNet = text
+            .parse()
+            .map_err(|_| ValueError::new("address", text, "ADDRESS/LENGTH, such as 10.0.1.1/24 or 2001:db8::1/64"))?;
         IfAddr::new(net)
     }
 }
@@ -185,8 +179,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     pub fn new(host: &str, port: u16) -> Result<Self, ValueError> {
-        let named = host.len() <= 253
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+        let named = host.len() <= 253 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
         if host.is_empty() || port == 0 || !(named || host.parse::<IpAddr>().is_ok()) {
             return Err(ValueError::new("endpoint", format!("{host}:{port}"), ENDPOINT));
         }

@@ -33,16 +33,12 @@ pub use link::Link;
 pub use mac::{MacAddr, MacMatch};
 pub use multicast::MulticastGroup;
 pub use names::{
-    AccessName, DomainName, GroupName, HostName, NAME_PATTERN, PolicyName, SiteName, SubnetName,
-    SwitchName,
+    AccessName, DomainName, GroupName, HostName, NAME_PATTERN, PolicyName, SiteName, SubnetName, SwitchName,
 };
 pub use observed::{
-    CablingFault, DeviceState, HostLocation, LearnedFrom, LinkSource, LinkState, Mastership,
-    PortState,
+    CablingFault, DeviceState, HostLocation, LearnedFrom, LinkSource, LinkState, Mastership, PortState,
 };
-pub use policy::{
-    EthType, Family, IpProto, Police, Policy, PortRange, Rule, RuleAction, RuleMatch, TcpFlags,
-};
+pub use policy::{EthType, Family, IpProto, Police, Policy, PortRange, Rule, RuleAction, RuleMatch, TcpFlags};
 pub use port::{Port, PortMode, QinqService, Tagging};
 pub use resource::{AnyResource, DecodeError, FORMAT_VERSION, Key, Kind, Resource};
 pub use route::{HopSet, Route, RouteId, RouteTarget};

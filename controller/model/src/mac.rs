@@ -57,9 +57,7 @@ impl FromStr for MacAddr {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let error = || {
-            ValueError::new("Ethernet address", text, "six pairs of hex digits, 02:00:00:00:00:01")
-        };
+        let error = || ValueError::new("Ethernet address", text, "six pairs of hex digits, 02:00:00:00:00:01");
         let bytes = text.as_bytes();
         if bytes.len() != 17 {
             return Err(error());
@@ -97,11 +95,7 @@ impl MacMatch {
     /// Bits outside the mask are cleared; refuses a mask of zero, which would match everything.
     pub fn new(value: MacAddr, mask: MacAddr) -> Result<Self, ValueError> {
         if mask == MacAddr::ZERO {
-            return Err(ValueError::new(
-                "Ethernet address mask",
-                mask,
-                "a mask with a bit set, or no field",
-            ));
+            return Err(ValueError::new("Ethernet address mask", mask, "a mask with a bit set, or no field"));
         }
         Ok(MacMatch { value: MacAddr::from_u64(value.to_u64() & mask.to_u64()), mask })
     }
@@ -121,11 +115,7 @@ impl MacMatch {
 
 impl fmt::Display for MacMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.mask == MacAddr::BROADCAST {
-            self.value.fmt(f)
-        } else {
-            write!(f, "{}/{}", self.value, self.mask)
-        }
+        if self.mask == MacAddr::BROADCAST { self.value.fmt(f) } else { write!(f, "{}/{}", self.value, self.mask) }
     }
 }
 

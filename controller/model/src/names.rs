@@ -8,8 +8,7 @@ use crate::value::{ValueError, string_form};
 
 /// What a name looks like, as a regular expression.
 pub const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
-const ALLOWED: &str =
-    "1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends (a DNS label in lower case)";
+const ALLOWED: &str = "1 to 63 of a-z, 0-9 and `-`, with a letter or digit at both ends (a DNS label in lower case)";
 
 fn check(what: &'static str, text: &str) -> Result<(), ValueError> {
     let bytes = text.as_bytes();

@@ -132,10 +132,7 @@ impl RuleMatch {
             wrong(field, &format!("{other:?}"), "the same family as the rule's other fields");
         }
         let is_ip = !matches!(self.eth_type, Some(t) if t != EthType::IPV4 && t != EthType::IPV6);
-        let any_ip = self.ip_src.is_some()
-            || self.ip_dst.is_some()
-            || self.ip_proto.is_some()
-            || self.dscp.is_some();
+        let any_ip = self.ip_src.is_some() || self.ip_dst.is_some() || self.ip_proto.is_some() || self.dscp.is_some();
         if let Some(eth_type) = self.eth_type
             && !is_ip
             && any_ip
@@ -228,13 +225,7 @@ impl FromStr for EthType {
                 .and_then(|hex| u16::from_str_radix(hex, 16).ok())
                 .filter(|value| *value >= 0x0600)
                 .map(EthType)
-                .ok_or_else(|| {
-                    ValueError::new(
-                        "Ethernet type",
-                        text,
-                        "0x0600 to 0xffff, or ipv4, ipv6, arp, lldp",
-                    )
-                }),
+                .ok_or_else(|| ValueError::new("Ethernet type", text, "0x0600 to 0xffff, or ipv4, ipv6, arp, lldp")),
         }
     }
 }
@@ -287,9 +278,10 @@ impl FromStr for IpProto {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         match IpProto::NAMES.iter().find(|(name, _)| *name == text) {
             Some((_, proto)) => Ok(*proto),
-            None => text.parse().map(IpProto).map_err(|_| {
-                ValueError::new("IP protocol", text, "0 to 255, or icmp, icmpv6, tcp, udp, sctp")
-            }),
+            None => text
+                .parse()
+                .map(IpProto)
+                .map_err(|_| ValueError::new("IP protocol", text, "0 to 255, or icmp, icmpv6, tcp, udp, sctp")),
         }
     }
 }
@@ -328,11 +320,7 @@ impl PortRange {
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.low == self.high {
-            self.low.fmt(f)
-        } else {
-            write!(f, "{}-{}", self.low, self.high)
-        }
+        if self.low == self.high { self.low.fmt(f) } else { write!(f, "{}-{}", self.low, self.high) }
     }
 }
 
@@ -354,12 +342,7 @@ impl FromStr for PortRange {
     }
 }
 
-string_form!(
-    PortRange,
-    "PortRange",
-    "layer 4 ports: one number or LOW-HIGH, in quotes",
-    "^[0-9]{1,5}(-[0-9]{1,5})?$"
-);
+string_form!(PortRange, "PortRange", "layer 4 ports: one number or LOW-HIGH, in quotes", "^[0-9]{1,5}(-[0-9]{1,5})?$");
 
 /// TCP flags that must be set and those that must be clear, written `syn,!ack`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -77,16 +77,13 @@ impl PortMode {
         match self {
             PortMode::None => Vec::new(),
             PortMode::Untagged { vlan } => vec![(*vlan, Tagging::Untagged)],
-            PortMode::Tagged { vlans } => {
-                vlans.iter().map(|vlan| (*vlan, Tagging::Tagged(*vlan))).collect()
-            }
+            PortMode::Tagged { vlans } => vlans.iter().map(|vlan| (*vlan, Tagging::Tagged(*vlan))).collect(),
             PortMode::Native { native, tagged } => std::iter::once((*native, Tagging::Untagged))
                 .chain(tagged.iter().map(|vlan| (*vlan, Tagging::Tagged(*vlan))))
                 .collect(),
-            PortMode::Qinq { services } => services
-                .iter()
-                .map(|s| (s.vlan, Tagging::Double { outer: s.outer, inner: s.inner }))
-                .collect(),
+            PortMode::Qinq { services } => {
+                services.iter().map(|s| (s.vlan, Tagging::Double { outer: s.outer, inner: s.inner })).collect()
+            }
         }
     }
 

@@ -125,20 +125,13 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         match text.split_once('/') {
-            Some((kind, name)) if !name.is_empty() => {
-                Ok(Key { kind: kind.parse()?, name: name.into() })
-            }
+            Some((kind, name)) if !name.is_empty() => Ok(Key { kind: kind.parse()?, name: name.into() }),
             _ => Err(ValueError::new("key", text, "KIND/NAME, such as switch/leaf1")),
         }
     }
 }
 
-crate::value::string_form!(
-    Key,
-    "Key",
-    "a resource: KIND/NAME, such as switch/leaf1",
-    "^[a-z-]+/.+$"
-);
+crate::value::string_form!(Key, "Key", "a resource: KIND/NAME, such as switch/leaf1", "^[a-z-]+/.+$");
 
 macro_rules! resources {
     ($($variant:ident($type:ty) = $text:literal, $intent:literal;)*) => {

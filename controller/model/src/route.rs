@@ -109,11 +109,7 @@ pub struct RouteId {
 
 impl fmt::Display for RouteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.domain.is_default() {
-            self.prefix.fmt(f)
-        } else {
-            write!(f, "{}/{}", self.domain, self.prefix)
-        }
+        if self.domain.is_default() { self.prefix.fmt(f) } else { write!(f, "{}/{}", self.domain, self.prefix) }
     }
 }
 

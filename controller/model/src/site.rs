@@ -119,10 +119,7 @@ impl FromStr for SecretRef {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         match text.split_once(':') {
             Some(("file", path)) if path.starts_with('/') => Ok(SecretRef::File(path.into())),
-            Some(("env", name))
-                if !name.is_empty()
-                    && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') =>
-            {
+            Some(("env", name)) if !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
                 Ok(SecretRef::Env(name.into()))
             }
             // What was found is not repeated: somebody may have written the secret itself.

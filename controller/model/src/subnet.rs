@@ -54,11 +54,7 @@ impl Subnet {
 
     /// The gateway a host with `address` uses.
     pub fn gateway_for(&self, address: IpAddr) -> Option<IfAddr> {
-        self.gateways
-            .iter()
-            .filter(|g| g.prefix().contains(address))
-            .max_by_key(|g| g.length())
-            .copied()
+        self.gateways.iter().filter(|g| g.prefix().contains(address)).max_by_key(|g| g.length()).copied()
     }
 
     pub fn has_ipv4_gateway(&self) -> bool {

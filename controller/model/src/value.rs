@@ -15,11 +15,7 @@ pub struct ValueError {
 }
 
 impl ValueError {
-    pub fn new(
-        what: &'static str,
-        found: impl ToString,
-        allowed: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(what: &'static str, found: impl ToString, allowed: impl Into<Cow<'static, str>>) -> Self {
         ValueError { what, found: found.to_string(), allowed: allowed.into() }
     }
 }

@@ -40,8 +40,7 @@ fn two_hundred_thousand_hosts_load_fast_and_small() {
             (location.key().to_string(), location.encode())
         })
         .collect();
-    let changes: Vec<Change> =
-        stored.iter().map(|(key, value)| Change { key, value: Some(value) }).collect();
+    let changes: Vec<Change> = stored.iter().map(|(key, value)| Change { key, value: Some(value) }).collect();
 
     let before = resident();
     let started = Instant::now();
@@ -75,9 +74,7 @@ fn two_hundred_thousand_hosts_load_fast_and_small() {
         });
     }
     let change = started.elapsed() / 1000;
-    println!(
-        "{HOSTS} hosts: {took:?} to load, {grown:?} MiB; clone {clone:?}, change with a clone held {change:?}"
-    );
+    println!("{HOSTS} hosts: {took:?} to load, {grown:?} MiB; clone {clone:?}, change with a clone held {change:?}");
     // Generous: tests run on busy machines and with little optimisation.
     assert!(took < Duration::from_secs(8), "{took:?}");
     assert!(grown.is_none_or(|mib| mib < 150), "{grown:?} MiB");

@@ -53,15 +53,7 @@ fn links_have_one_name_whichever_end_comes_first() {
 #[test]
 fn addresses_and_endpoints() {
     assert_eq!(refused::<Prefix>("10.0.1.5/24").allowed, "zero host bits, 10.0.1.0/24");
-    for bad in [
-        "10.0.1.0/24",
-        "10.0.1.255/24",
-        "224.0.0.1/24",
-        "0.0.0.0/0",
-        "::/64",
-        "10.0.1.1",
-        "10.0.1.1/33",
-    ] {
+    for bad in ["10.0.1.0/24", "10.0.1.255/24", "224.0.0.1/24", "0.0.0.0/0", "::/64", "10.0.1.1", "10.0.1.1/33"] {
         refused::<IfAddr>(bad);
     }
     for good in ["10.0.1.1/24", "10.0.1.0/31", "10.0.1.255/32", "2001:db8::/64", "2001:db8::1/64"] {
@@ -92,10 +84,7 @@ fn rules_whose_fields_contradict_one_another() {
     assert_eq!(check(r#"{"l4_dst": "80"}"#), ["ip_proto"]);
     assert_eq!(check(r#"{"icmp_type": 8, "ip_proto": "tcp"}"#), ["ip_proto"]);
     assert_eq!(check(r#"{"tcp_flags": "syn", "ip_proto": "udp"}"#), ["ip_proto"]);
-    assert_eq!(
-        check(r#"{"ip_proto": "icmpv6", "icmp_type": 135, "ip_dst": "2001:db8::/32"}"#),
-        [""; 0]
-    );
+    assert_eq!(check(r#"{"ip_proto": "icmpv6", "icmp_type": 135, "ip_dst": "2001:db8::/32"}"#), [""; 0]);
     assert_eq!("syn,!ack".parse::<TcpFlags>().unwrap().mask(), 0x12);
     assert_eq!("!ack,syn".parse::<TcpFlags>().unwrap().to_string(), "syn,!ack");
     refused::<TcpFlags>("syn,syn");
@@ -105,19 +94,11 @@ fn rules_whose_fields_contradict_one_another() {
 
 #[test]
 fn stored_values_refuse_unknown_fields_versions_and_foreign_keys() {
-    let port = Port {
-        id: "leaf1/3".parse().unwrap(),
-        enabled: true,
-        speed_bps: None,
-        mode: PortMode::None,
-    };
+    let port = Port { id: "leaf1/3".parse().unwrap(), enabled: true, speed_bps: None, mode: PortMode::None };
     assert_eq!(String::from_utf8(port.encode()).unwrap(), r#"{"v":1,"body":{"id":"leaf1/3"}}"#);
     let stored = |key: &str, value: &str| AnyResource::from_stored(key, value.as_bytes());
     assert_eq!(stored("port/leaf1/3", r#"{"v":1,"body":{"id":"leaf1/3"}}"#), Ok(port.into()));
-    assert_eq!(
-        stored("port/leaf1/3", r#"{"v":2,"body":{"id":"leaf1/3","colour":1}}"#),
-        Err(DecodeError::Version(2))
-    );
+    assert_eq!(stored("port/leaf1/3", r#"{"v":2,"body":{"id":"leaf1/3","colour":1}}"#), Err(DecodeError::Version(2)));
     assert!(matches!(
         stored("port/leaf1/4", r#"{"v":1,"body":{"id":"leaf1/3"}}"#),
         Err(DecodeError::NameDiffers { .. })

@@ -138,15 +138,16 @@ fn the_declared_owner_of_an_address_comes_before_one_who_spoofs_it() {
 #[test]
 fn a_change_is_checked_with_what_refers_to_it() {
     let mut view = View::default();
-    view.put(serde_json::from_value::<Switch>(serde_json::json!({
-        "name": "leaf1", "role": "leaf", "device_id": 1, "node_label": 101, "router_mac": "02:00:00:00:01:01",
-    })).unwrap());
+    view.put(
+        serde_json::from_value::<Switch>(serde_json::json!({
+            "name": "leaf1", "role": "leaf", "device_id": 1, "node_label": 101, "router_mac": "02:00:00:00:01:01",
+        }))
+        .unwrap(),
+    );
     view.put(subnet(serde_json::json!({"name": "red", "vlan": 10, "gateways": ["10.0.0.254/24"]})));
     view.put(
-        serde_json::from_value::<Port>(
-            serde_json::json!({"id": "leaf1/3", "mode": {"untagged": {"vlan": 10}}}),
-        )
-        .unwrap(),
+        serde_json::from_value::<Port>(serde_json::json!({"id": "leaf1/3", "mode": {"untagged": {"vlan": 10}}}))
+            .unwrap(),
     );
     view.put(declared("h1", 1, "10.0.0.1", &["leaf1/3"], HostBinding::Expected));
     view.put(
@@ -228,10 +229,7 @@ fn answers(view: &View) -> Vec<String> {
         out.push(format!("{:?}", view.hosts_by_ip(ip).collect::<Vec<_>>()));
         out.push(format!("{:?}", view.host_with_ip(&DomainName::default(), ip)));
         out.push(format!("{:?}", view.routes_via(ip).collect::<Vec<_>>()));
-        out.push(format!(
-            "{:?}",
-            view.subnet_containing(&DomainName::default(), IpAddr::from([10, 0, n, 7]))
-        ));
+        out.push(format!("{:?}", view.subnet_containing(&DomainName::default(), IpAddr::from([10, 0, n, 7]))));
         let v = vlan(u16::from(n) + 1);
         out.push(format!("{:?}", view.ports_in_vlan(v).collect::<Vec<_>>()));
         out.push(format!("{:?}", view.subnets_of_vlan(v).collect::<Vec<_>>()));
@@ -282,18 +280,12 @@ proptest! {
 #[test]
 fn a_new_conflict_is_found_at_whichever_resource_changed() {
     let mut view = View::default();
-    view.put(subnet(
-        serde_json::json!({"name": "beta", "vlan": 10, "gateways": ["10.0.0.254/24"]}),
-    ));
-    let alpha =
-        subnet(serde_json::json!({"name": "alpha", "vlan": 11, "gateways": ["10.0.0.1/16"]}));
+    view.put(subnet(serde_json::json!({"name": "beta", "vlan": 10, "gateways": ["10.0.0.254/24"]})));
+    let alpha = subnet(serde_json::json!({"name": "alpha", "vlan": 11, "gateways": ["10.0.0.1/16"]}));
     let changed = ChangedKey { key: alpha.key(), change: view.put(alpha).unwrap() };
     let found = view.check_changed(&[changed]);
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        (found[0].key.to_string().as_str(), found[0].kind),
-        ("subnet/alpha", ViolationKind::Conflict)
-    );
+    assert_eq!((found[0].key.to_string().as_str(), found[0].kind), ("subnet/alpha", ViolationKind::Conflict));
     // All together say it once.
     let whole = view.check();
     assert_eq!(whole.len(), 1);

@@ -27,10 +27,7 @@ pub async fn export(State(api): State<Api>) -> Answer {
 /// The intents as the store has them now; the engine's view may be a moment behind.
 async fn stored(api: &Api) -> Result<View, Problem> {
     let listing = api.store.range("", None).await?;
-    let resources = listing
-        .entries
-        .iter()
-        .filter_map(|e| AnyResource::from_stored(&e.key, &e.value).ok());
+    let resources = listing.entries.iter().filter_map(|e| AnyResource::from_stored(&e.key, &e.value).ok());
     Ok(View::from_resources(resources))
 }
 
@@ -38,9 +35,7 @@ fn parse(body: Result<String, StringRejection>) -> Result<Vec<AnyResource>, Prob
     let text = body.map_err(|rejected| {
         Problem::new(rejected.status().as_u16(), "the body was not taken").detail(rejected.body_text())
     })?;
-    pergola_blueprint::parse(&text)
-        .map(|b| b.into_intents())
-        .map_err(|problems| Problem::of_blueprint(&problems))
+    pergola_blueprint::parse(&text).map(|b| b.into_intents()).map_err(|problems| Problem::of_blueprint(&problems))
 }
 
 /// What applying would change: intents, and entries switch by switch.
@@ -89,9 +84,7 @@ pub fn plan_of(old: &View, changes: &[IntentChange]) -> serde_json::Value {
             let remove: Vec<_> = delta
                 .del
                 .iter()
-                .filter_map(|key| {
-                    before.get(&(name.clone(), key.clone())).map(|value| describe(key, value))
-                })
+                .filter_map(|key| before.get(&(name.clone(), key.clone())).map(|value| describe(key, value)))
                 .collect();
             (name.to_string(), json!({ "add": add, "change": change, "remove": remove }))
         })
@@ -120,11 +113,8 @@ pub async fn apply(State(api): State<Api>, body: Result<String, StringRejection>
             None => Op::delete(change.key().to_string()),
         });
     }
-    let revision = if changes.is_empty() {
-        api.store.status().await?.revision
-    } else {
-        api.store.txn(txn).await?.revision
-    };
+    let revision =
+        if changes.is_empty() { api.store.status().await?.revision } else { api.store.txn(txn).await?.revision };
     let intents: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
     Ok(Json(json!({ "revision": revision, "intents": intents })).into_response())
 }

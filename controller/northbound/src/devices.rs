@@ -73,25 +73,18 @@ pub struct Which {
     counters: bool,
 }
 
-pub async fn entries(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    Query(which): Query<Which>,
-) -> Answer {
+pub async fn entries(State(api): State<Api>, Path(name): Path<String>, Query(which): Query<Which>) -> Answer {
     let (device, _) = device(&api, &name)?;
     let table = match &which.table {
         None => None,
         Some(text) => Some(tables::by_name(text).ok_or_else(|| {
             let names: Vec<&str> = tables::ALL.iter().map(|t| t.short_name()).collect();
-            Problem::new(400, "no such table")
-                .detail(format!("found: {text}; allowed: {}", names.join(", ")))
+            Problem::new(400, "no such table").detail(format!("found: {text}; allowed: {}", names.join(", ")))
         })?),
     };
     let counts: HashMap<EntityKey, (u64, u64)> = if which.counters {
         let read = api.engine.counters(&device, table.map_or(0, |t| t.id)).await;
-        let read = read.map_err(|fault| {
-            Problem::new(503, "the switch did not answer").detail(fault.to_string())
-        })?;
+        let read = read.map_err(|fault| Problem::new(503, "the switch did not answer").detail(fault.to_string()))?;
         read.into_iter().map(|c| (c.key, (c.packets, c.bytes))).collect()
     } else {
         HashMap::new()

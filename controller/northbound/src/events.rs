@@ -60,10 +60,7 @@ pub async fn watch(
                         .map(|r| r.to_json());
                     let kind = if event.entry().is_some() { "put" } else { "delete" };
                     let data = json!({ "key": event.key().to_string(), "body": body });
-                    Ok(Event::default()
-                        .event(kind)
-                        .id(batch.revision.to_string())
-                        .data(data.to_string()))
+                    Ok(Event::default().event(kind).id(batch.revision.to_string()).data(data.to_string()))
                 })
                 .collect(),
             Err(error) => vec![Ok(Event::default().event("end").data(error.to_string()))],

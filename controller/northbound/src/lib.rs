@@ -49,10 +49,7 @@ pub struct Api {
 pub fn router(api: Api) -> Router {
     let resources = Router::new()
         .route("/{kind}", get(resources::list))
-        .route(
-            "/{kind}/{*name}",
-            get(resources::read).put(resources::put).delete(resources::delete),
-        )
+        .route("/{kind}/{*name}", get(resources::read).put(resources::put).delete(resources::delete))
         .layer(DefaultBodyLimit::max(MAX_RESOURCE_BYTES));
     let whole = Router::new()
         .route("/blueprint", get(blueprint::export).put(blueprint::apply))
@@ -91,9 +88,7 @@ async fn authorize(State(api): State<Api>, request: Request, next: Next) -> Resp
             .and_then(|v| v.strip_prefix("Bearer "));
         if !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
             let mut answer = Problem::new(401, "a bearer token is needed").into_response();
-            answer
-                .headers_mut()
-                .insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
+            answer.headers_mut().insert("www-authenticate", axum::http::HeaderValue::from_static("Bearer"));
             return answer;
         }
     }

@@ -35,8 +35,11 @@ pub fn openapi() -> Value {
             }}),
         );
         let mut one = Map::new();
-        one.insert("parameters".into(), json!([{ "name": "name", "in": "path", "required": true,
-            "schema": { "type": "string" } }]));
+        one.insert(
+            "parameters".into(),
+            json!([{ "name": "name", "in": "path", "required": true,
+            "schema": { "type": "string" } }]),
+        );
         one.insert(
             "get".into(),
             json!({ "summary": format!("One {kind}"),
@@ -118,8 +121,10 @@ fn others() -> Map<String, Value> {
     let any = json!({ "description": "The answer",
         "content": { "application/json": { "schema": { "type": "object" } } } });
     let text = json!({ "description": "Text", "content": { "text/plain": { "schema": { "type": "string" } } } });
-    let read = |summary: &str| json!({ "get": { "summary": summary,
-        "responses": { "200": any, "default": problem() } } });
+    let read = |summary: &str| {
+        json!({ "get": { "summary": summary,
+        "responses": { "200": any, "default": problem() } } })
+    };
     let name = json!([{ "name": "name", "in": "path", "required": true, "schema": { "type": "string" } }]);
     let mut device = read("One switch: session, mastership, figures");
     device["parameters"] = name.clone();
@@ -138,19 +143,27 @@ fn others() -> Map<String, Value> {
         "responses": { "200": { "description": "Events put and delete; the id is the revision",
             "content": { "text/event-stream": { "schema": { "type": "string" } } } },
             "default": problem() } } });
-    let plain = |summary: &str| json!({ "get": { "summary": summary,
-        "responses": { "200": text, "503": text } } });
+    let plain = |summary: &str| {
+        json!({ "get": { "summary": summary,
+        "responses": { "200": text, "503": text } } })
+    };
     let entries = [
-        ("/api/v1/blueprint".to_owned(), json!({
+        (
+            "/api/v1/blueprint".to_owned(),
+            json!({
             "get": { "summary": "The site as a blueprint",
                 "responses": { "200": { "description": "YAML", "content": yaml }, "default": problem() } },
             "put": { "summary": "Make the site what the blueprint says, whole or not at all",
                 "requestBody": { "required": true, "content": yaml },
-                "responses": { "200": any, "default": problem() } } })),
-        ("/api/v1/blueprint/plan".to_owned(), json!({
+                "responses": { "200": any, "default": problem() } } }),
+        ),
+        (
+            "/api/v1/blueprint/plan".to_owned(),
+            json!({
             "post": { "summary": "What a blueprint would change, down to entries",
                 "requestBody": { "required": true, "content": yaml },
-                "responses": { "200": any, "default": problem() } } })),
+                "responses": { "200": any, "default": problem() } } }),
+        ),
         ("/api/v1/devices".to_owned(), read("Every switch")),
         ("/api/v1/devices/{name}".to_owned(), device),
         ("/api/v1/devices/{name}/entries".to_owned(), entries),

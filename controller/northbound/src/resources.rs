@@ -17,9 +17,7 @@ use crate::problem::{FieldError, Problem};
 type Answer = Result<Response, Problem>;
 
 fn kind(text: &str) -> Result<Kind, Problem> {
-    text.parse().map_err(|error: pergola_model::ValueError| {
-        Problem::new(404, "no such kind").detail(error.to_string())
-    })
+    text.parse().map_err(|error: pergola_model::ValueError| Problem::new(404, "no such kind").detail(error.to_string()))
 }
 
 pub async fn list(State(api): State<Api>, Path(kind_name): Path<String>) -> Answer {
@@ -39,10 +37,7 @@ pub async fn list(State(api): State<Api>, Path(kind_name): Path<String>) -> Answ
     Ok(Json(body).into_response())
 }
 
-pub async fn read(
-    State(api): State<Api>,
-    Path((kind_name, name)): Path<(String, String)>,
-) -> Answer {
+pub async fn read(State(api): State<Api>, Path((kind_name, name)): Path<(String, String)>) -> Answer {
     let key = Key::new(kind(&kind_name)?, &name);
     let entry = api.store.get(&key.to_string()).await?;
     let Some(entry) = entry else { return Err(missing(&key)) };
@@ -108,9 +103,7 @@ fn decode(kind: Kind, body: &[u8]) -> Result<AnyResource, Problem> {
             detail: Some(error.to_string()),
         }])
     })?;
-    json.end().map_err(|error| {
-        Problem::new(422, format!("the body is no {kind}")).detail(error.to_string())
-    })?;
+    json.end().map_err(|error| Problem::new(422, format!("the body is no {kind}")).detail(error.to_string()))?;
     Ok(resource)
 }
 
@@ -214,9 +207,7 @@ pub async fn delete(
         return Err(stale(&key, there.mod_revision));
     }
     check(current(&api).await?, &key, None)?;
-    let txn = Txn::new()
-        .when(Compare::at(key.to_string(), there.mod_revision))
-        .then(Op::delete(key.to_string()));
+    let txn = Txn::new().when(Compare::at(key.to_string(), there.mod_revision)).then(Op::delete(key.to_string()));
     let outcome = api.store.txn(txn).await?;
     if !outcome.succeeded {
         return Err(stale(&key, outcome.revision));

@@ -76,12 +76,7 @@ pub async fn metrics(State(api): State<Api>) -> Response {
     let plain = |value: f64| vec![(String::new(), value)];
     one("pergola_revision", "gauge", "Revision of the store that is planned", plain(m.revision as f64));
     one("pergola_plans_total", "counter", "Times something was planned", plain(m.plans as f64));
-    one(
-        "pergola_plan_seconds_total",
-        "counter",
-        "Time spent planning",
-        plain(m.plan_total_ns as f64 / 1e9),
-    );
+    one("pergola_plan_seconds_total", "counter", "Time spent planning", plain(m.plan_total_ns as f64 / 1e9));
     one(
         "pergola_plan_longest_seconds",
         "gauge",
@@ -92,24 +87,20 @@ pub async fn metrics(State(api): State<Api>) -> Response {
     let each = |value: &dyn Fn(&pergola_engine::DeviceInfo) -> f64| -> Vec<(String, f64)> {
         devices.iter().map(|(name, d)| (format!("{{device=\"{name}\"}}"), value(d))).collect()
     };
-    one("pergola_device_connected", "gauge", "A session is open", each(&|d| {
-        f64::from(u8::from(d.report.connected))
-    }));
-    one("pergola_device_in_sync", "gauge", "The switch holds what is wanted", each(&|d| {
-        f64::from(u8::from(d.report.status.in_sync))
-    }));
+    one("pergola_device_connected", "gauge", "A session is open", each(&|d| f64::from(u8::from(d.report.connected))));
+    one(
+        "pergola_device_in_sync",
+        "gauge",
+        "The switch holds what is wanted",
+        each(&|d| f64::from(u8::from(d.report.status.in_sync))),
+    );
     one("pergola_device_wanted", "gauge", "Entities wanted", each(&|d| d.report.status.wanted as f64));
-    one("pergola_device_pending", "gauge", "Entities not written yet", each(&|d| {
-        d.report.status.pending as f64
-    }));
-    one("pergola_device_failed", "gauge", "Entities refused", each(&|d| {
-        d.report.status.failed as f64
-    }));
+    one("pergola_device_pending", "gauge", "Entities not written yet", each(&|d| d.report.status.pending as f64));
+    one("pergola_device_failed", "gauge", "Entities refused", each(&|d| d.report.status.failed as f64));
     let mut writes = Vec::new();
     for (name, d) in &devices {
         let c = &d.report.status.counters;
-        for (op, n) in
-            [("insert", c.inserts), ("modify", c.modifies), ("delete", c.deletes), ("error", c.write_errors)]
+        for (op, n) in [("insert", c.inserts), ("modify", c.modifies), ("delete", c.deletes), ("error", c.write_errors)]
         {
             writes.push((format!("{{device=\"{name}\",op=\"{op}\"}}"), n as f64));
         }
@@ -118,9 +109,7 @@ pub async fn metrics(State(api): State<Api>) -> Response {
     let machines = m
         .machines
         .iter()
-        .map(|(machine, what, n)| {
-            (format!("{{machine=\"{machine}\",event=\"{what}\"}}"), *n as f64)
-        })
+        .map(|(machine, what, n)| (format!("{{machine=\"{machine}\",event=\"{what}\"}}"), *n as f64))
         .collect();
     one("pergola_packet_events_total", "counter", "What packet machines did", machines);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()

@@ -48,8 +48,7 @@ enum LogFormat {
 
 impl Run {
     pub fn run(&self) -> Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| "info".into());
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log {
             LogFormat::Text => log.with_ansi(false).init(),
@@ -61,10 +60,7 @@ impl Run {
     async fn serve(&self) -> Result<()> {
         let token = self.token()?;
         if !self.listen.ip().is_loopback() && token.is_none() && !self.lab {
-            bail!(
-                "--listen: found {}, allowed: a loopback address, or --token-file beside it",
-                self.listen
-            );
+            bail!("--listen: found {}, allowed: a loopback address, or --token-file beside it", self.listen);
         }
         let path = self.data.join("store.redb");
         let store: Arc<dyn Store> = Arc::new(
@@ -102,8 +98,7 @@ impl Run {
 
     fn token(&self) -> Result<Option<Arc<str>>> {
         let Some(file) = &self.token_file else { return Ok(None) };
-        let text = std::fs::read_to_string(file)
-            .with_context(|| format!("--token-file {}", file.display()))?;
+        let text = std::fs::read_to_string(file).with_context(|| format!("--token-file {}", file.display()))?;
         let token = text.trim();
         if token.len() < 16 {
             bail!("--token-file: found {} characters, allowed: 16 or more", token.len());
@@ -123,9 +118,7 @@ impl Run {
         let blueprint = pergola_blueprint::parse(&text)
             .map_err(|problems| anyhow::anyhow!("{}", problems.render(&file.display().to_string())))?;
         let intents = blueprint.into_intents();
-        let txn = intents
-            .iter()
-            .fold(Txn::new(), |txn, r| txn.then(Op::put(r.key().to_string(), r.encode())));
+        let txn = intents.iter().fold(Txn::new(), |txn, r| txn.then(Op::put(r.key().to_string(), r.encode())));
         store.txn(txn).await?;
         Ok(())
     }
@@ -144,10 +137,7 @@ impl Run {
             seed: clock.epoch_unix_ns(),
             ..HostsConfig::default()
         };
-        let pipeline = Arc::new(Pipeline::from_text(
-            pergola_pipeline::fabric::P4INFO,
-            pergola_pipeline::fabric::JSON,
-        )?);
+        let pipeline = Arc::new(Pipeline::from_text(pergola_pipeline::fabric::P4INFO, pergola_pipeline::fabric::JSON)?);
         Ok(EngineConfig {
             store,
             apps: pergola_fabric_apps::all(),

@@ -29,11 +29,7 @@ impl Domain for Office {
 }
 
 fn route(n: u32, next: u32) -> Entity {
-    TableEntryBuilder::new(0x0200_0010)
-        .lpm(1, (n << 8).to_be_bytes(), 24)
-        .action(0x0100_0020)
-        .param(1, next)
-        .build()
+    TableEntryBuilder::new(0x0200_0010).lpm(1, (n << 8).to_be_bytes(), 24).action(0x0100_0020).param(1, next).build()
 }
 
 fn host(n: u32, leaf: u32) -> Entity {
@@ -103,9 +99,7 @@ fn bench(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
-    group.bench_function("a_million_again_unchanged", |b| {
-        b.iter(|| black_box(planner.plan_all(&view)).len())
-    });
+    group.bench_function("a_million_again_unchanged", |b| b.iter(|| black_box(planner.plan_all(&view)).len()));
     group.finish();
     let old = View { leaves: view.leaves.clone(), routes: Vec::new() };
     c.bench_function("plan/one_route_of_a_million", |b| {

@@ -30,12 +30,7 @@ impl<D: Domain> Emitter<'_, D> {
     }
 
     /// Every one of `devices` shall hold `entity`.
-    pub fn emit_on<'d>(
-        &mut self,
-        devices: impl IntoIterator<Item = &'d D::Device>,
-        entity: &Entity,
-        cause: &D::Cause,
-    ) {
+    pub fn emit_on<'d>(&mut self, devices: impl IntoIterator<Item = &'d D::Device>, entity: &Entity, cause: &D::Cause) {
         for device in devices {
             self.emit(device, entity.clone(), cause);
         }

@@ -15,12 +15,7 @@ pub(crate) struct Interner<T> {
 
 impl<T: Clone + Eq + Hash> Interner<T> {
     pub fn new() -> Self {
-        Interner {
-            values: Vec::new(),
-            index: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            last: 0,
-        }
+        Interner { values: Vec::new(), index: HashTable::new(), hasher: DefaultHashBuilder::default(), last: 0 }
     }
 
     pub fn get(&self, value: &T) -> Option<u32> {
@@ -114,9 +109,8 @@ impl<T: Clone + Eq + Hash> Causes<T> {
                 };
                 self.idle.push(i);
                 let (slots, hasher) = (&self.slots, &self.hasher);
-                self.index.insert_unique(hash, i, |i| {
-                    slots[*i as usize].as_ref().map_or(0, |s| hasher.hash_one(&s.value))
-                });
+                self.index
+                    .insert_unique(hash, i, |i| slots[*i as usize].as_ref().map_or(0, |s| hasher.hash_one(&s.value)));
                 i
             }
         };

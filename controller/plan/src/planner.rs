@@ -9,9 +9,7 @@ use pergola_pipeline::{EntityKey, EntityValue};
 use crate::emitter::Emitted;
 use crate::intern::{Causes, Interner};
 use crate::table::DeviceTable;
-use crate::{
-    App, Claim, Conflict, Domain, Emitter, Explanation, Fabric, PlanDelta, Problem, Unit, UnitSet,
-};
+use crate::{App, Claim, Conflict, Domain, Emitter, Explanation, Fabric, PlanDelta, Problem, Unit, UnitSet};
 
 /// Where one emitted entity went.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,10 +141,7 @@ impl<D: Domain> Planner<D> {
     fn unit_no(&mut self, app: u16, unit: &Unit) -> Option<u32> {
         let hash = self.hasher.hash_one((app, unit));
         self.unit_index
-            .find(
-                hash,
-                |i| matches!(&self.units[*i as usize], Some(u) if u.app == app && u.unit == *unit),
-            )
+            .find(hash, |i| matches!(&self.units[*i as usize], Some(u) if u.app == app && u.unit == *unit))
             .copied()
     }
 
@@ -164,9 +159,8 @@ impl<D: Domain> Planner<D> {
             }
         };
         let (units, hasher) = (&self.units, &self.hasher);
-        self.unit_index.insert_unique(hash, no, |i| {
-            units[*i as usize].as_ref().map_or(0, |u| hasher.hash_one((u.app, &u.unit)))
-        });
+        self.unit_index
+            .insert_unique(hash, no, |i| units[*i as usize].as_ref().map_or(0, |u| hasher.hash_one((u.app, &u.unit))));
         no
     }
 
@@ -229,8 +223,7 @@ impl<D: Domain> Planner<D> {
                 self.tables.resize_with(e.device as usize + 1, DeviceTable::default);
             }
             let units = &self.units;
-            let slot = self.tables[e.device as usize]
-                .claim(no, e.cause, e.entity, |a, b| first(units, a, b));
+            let slot = self.tables[e.device as usize].claim(no, e.cause, e.entity, |a, b| first(units, a, b));
             new.push(Emission { device: e.device, slot, cause: e.cause });
         }
         new.sort_unstable();
@@ -330,12 +323,8 @@ impl<D: Domain> Planner<D> {
         let table = self.table(device)?;
         let slot = table.find(key)?;
         let owner = table.owner(slot);
-        let others =
-            table.waiting(slot).iter().filter_map(|w| self.claim_of(w.unit, w.cause, &w.value));
-        Some(Explanation {
-            owner: self.claim_of(owner.unit, owner.cause, owner.value)?,
-            others: others.collect(),
-        })
+        let others = table.waiting(slot).iter().filter_map(|w| self.claim_of(w.unit, w.cause, &w.value));
+        Some(Explanation { owner: self.claim_of(owner.unit, owner.cause, owner.value)?, others: others.collect() })
     }
 
     /// The entities that exist because of a resource, by device and key.
@@ -366,15 +355,9 @@ impl<D: Domain> Planner<D> {
                     .filter(|w| w.value != *owner.value)
                     .filter_map(|w| self.claim_of(w.unit, w.cause, &w.value))
                     .collect();
-                if let (false, Some(winner)) =
-                    (losers.is_empty(), self.claim_of(owner.unit, owner.cause, owner.value))
+                if let (false, Some(winner)) = (losers.is_empty(), self.claim_of(owner.unit, owner.cause, owner.value))
                 {
-                    found.push(Conflict {
-                        device: device.clone(),
-                        key: owner.key.clone(),
-                        winner,
-                        losers,
-                    });
+                    found.push(Conflict { device: device.clone(), key: owner.key.clone(), winner, losers });
                 }
             }
         }
@@ -383,10 +366,9 @@ impl<D: Domain> Planner<D> {
                 let table = &self.tables[*device as usize];
                 let Some(slot) = table.find(key) else { continue };
                 let owner = table.owner(slot);
-                if let (Some(winner), Some(loser)) = (
-                    self.claim_of(owner.unit, owner.cause, owner.value),
-                    self.claim_of(*unit, owner.cause, value),
-                ) {
+                if let (Some(winner), Some(loser)) =
+                    (self.claim_of(owner.unit, owner.cause, owner.value), self.claim_of(*unit, owner.cause, value))
+                {
                     let device = self.devices.value(*device).clone();
                     found.push(Conflict { device, key: key.clone(), winner, losers: vec![loser] });
                 }

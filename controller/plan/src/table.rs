@@ -84,13 +84,7 @@ impl DeviceTable {
     }
 
     /// `unit` wants `entity`; returns its slot. `first(a, b)` says whether unit a comes before unit b.
-    pub fn claim(
-        &mut self,
-        unit: u32,
-        cause: u32,
-        entity: Entity,
-        first: impl Fn(u32, u32) -> bool,
-    ) -> u32 {
+    pub fn claim(&mut self, unit: u32, cause: u32, entity: Entity, first: impl Fn(u32, u32) -> bool) -> u32 {
         let hash = self.hasher.hash_one(&entity.key);
         let found = self.index.find(hash, |i| self.slots[*i as usize].key == entity.key).copied();
         let Some(slot) = found else {

@@ -58,10 +58,7 @@ impl Unit {
     /// The (first) name, if the id has one.
     pub fn as_name(&self) -> Option<&str> {
         match &self.id {
-            UnitId::Name(n)
-            | UnitId::NameNumber(n, _)
-            | UnitId::NameNet(n, _)
-            | UnitId::Names(n, _) => Some(n),
+            UnitId::Name(n) | UnitId::NameNumber(n, _) | UnitId::NameNet(n, _) | UnitId::Names(n, _) => Some(n),
             UnitId::Whole | UnitId::Number(_) | UnitId::Net(_) => None,
         }
     }

@@ -67,8 +67,7 @@ fn one_change_costs_one_unit() {
 
 #[test]
 fn entries_explain_themselves() {
-    let world =
-        view(&[("a1", wish(&[1], 10, 1)), ("a2", wish(&[1], 10, 1)), ("b1", wish(&[1], 11, 5))]);
+    let world = view(&[("a1", wish(&[1], 10, 1)), ("a2", wish(&[1], 10, 1)), ("b1", wish(&[1], 11, 5))]);
     let mut p = planner();
     p.plan_all(&world);
     let why = p.explain(&1, &entry(10, 0).key).unwrap();
@@ -140,8 +139,11 @@ fn an_audit_finds_what_affected_missed() {
 }
 
 fn a_view() -> impl Strategy<Value = View> {
-    let wish = (proptest::collection::vec(0..3u16, 0..3), 0..4u32, 0..3u32)
-        .prop_map(|(devices, key, number)| Wish { devices, key, number });
+    let wish = (proptest::collection::vec(0..3u16, 0..3), 0..4u32, 0..3u32).prop_map(|(devices, key, number)| Wish {
+        devices,
+        key,
+        number,
+    });
     proptest::collection::btree_map("[ab][0-4]", proptest::collection::vec(wish, 0..4), 0..8)
 }
 

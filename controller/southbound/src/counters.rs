@@ -23,11 +23,7 @@ pub async fn direct_counters(
     device_id: u64,
     table_id: u32,
 ) -> Result<Vec<DirectCount>, Fault> {
-    let entry = v1::TableEntry {
-        table_id,
-        counter_data: Some(v1::CounterData::default()),
-        ..Default::default()
-    };
+    let entry = v1::TableEntry { table_id, counter_data: Some(v1::CounterData::default()), ..Default::default() };
     let request = v1::ReadRequest {
         device_id,
         entities: vec![v1::Entity { entity: Some(Proto::TableEntry(entry)) }],
@@ -39,11 +35,7 @@ pub async fn direct_counters(
         for entity in part.entities {
             let Some(Proto::TableEntry(e)) = entity.entity else { continue };
             let (Ok(key), Some(data)) = (table_key(&e), e.counter_data) else { continue };
-            counts.push(DirectCount {
-                key,
-                packets: data.packet_count as u64,
-                bytes: data.byte_count as u64,
-            });
+            counts.push(DirectCount { key, packets: data.packet_count as u64, bytes: data.byte_count as u64 });
         }
     }
     Ok(counts)

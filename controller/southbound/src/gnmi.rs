@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use p4runtime_proto::gnmi::{
-    Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode,
-    TypedValue, Update, g_nmi_client::GNmiClient, subscribe_request::Request,
-    subscribe_response::Response, subscription_list::Mode, typed_value::Value,
+    Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode, TypedValue, Update,
+    g_nmi_client::GNmiClient, subscribe_request::Request, subscribe_response::Response, subscription_list::Mode,
+    typed_value::Value,
 };
 use tokio::sync::mpsc;
 use tonic::transport::Endpoint;
@@ -44,12 +44,7 @@ struct Interface {
 }
 
 /// Follows port states until `events` is closed, connecting again whenever the stream ends.
-pub async fn follow(
-    endpoint: Endpoint,
-    events: mpsc::UnboundedSender<PortEvent>,
-    longest_wait: Duration,
-    seed: u64,
-) {
+pub async fn follow(endpoint: Endpoint, events: mpsc::UnboundedSender<PortEvent>, longest_wait: Duration, seed: u64) {
     let mut backoff = Backoff::new(Duration::from_millis(50), longest_wait, seed);
     while !events.is_closed() {
         let mut seen = false;
@@ -76,13 +71,10 @@ async fn subscribe(
     seen: &mut bool,
 ) -> Result<(), String> {
     let channel = endpoint.connect().await.map_err(|e| e.to_string())?;
-    let request =
-        SubscribeRequest { request: Some(Request::Subscribe(list())), ..Default::default() };
+    let request = SubscribeRequest { request: Some(Request::Subscribe(list())), ..Default::default() };
     // The request stream stays open: its end would end the subscription.
-    let requests =
-        tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
-    let answer =
-        GNmiClient::new(channel).subscribe(requests).await.map_err(|s| s.message().to_owned())?;
+    let requests = tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
+    let answer = GNmiClient::new(channel).subscribe(requests).await.map_err(|s| s.message().to_owned())?;
     let mut stream = answer.into_inner();
     let mut interfaces: HashMap<String, Interface> = HashMap::new();
     loop {
@@ -104,10 +96,8 @@ async fn subscribe(
         }
         for path in &notification.delete {
             let (name, _) = names(notification.prefix.as_ref(), path);
-            if let Some(Interface { id: Some(port), .. }) = name.and_then(|n| interfaces.remove(&n))
-            {
-                let _ =
-                    events.send(PortEvent::Port(PortUpdate { port, up: false, speed_bps: None }));
+            if let Some(Interface { id: Some(port), .. }) = name.and_then(|n| interfaces.remove(&n)) {
+                let _ = events.send(PortEvent::Port(PortUpdate { port, up: false, speed_bps: None }));
             }
         }
         touched.sort();
@@ -115,8 +105,7 @@ async fn subscribe(
         for name in touched {
             let Some(i) = interfaces.get(&name) else { continue };
             if let (Some(port), Some(up)) = (i.id, i.up) {
-                let _ =
-                    events.send(PortEvent::Port(PortUpdate { port, up, speed_bps: i.speed_bps }));
+                let _ = events.send(PortEvent::Port(PortUpdate { port, up, speed_bps: i.speed_bps }));
             }
         }
     }
@@ -128,8 +117,7 @@ fn elem(name: &str, key: Option<&str>) -> PathElem {
 }
 
 fn list() -> SubscriptionList {
-    let below: [&[&str]; 3] =
-        [&["state", "id"], &["state", "oper-status"], &["ethernet", "state", "port-speed"]];
+    let below: [&[&str]; 3] = [&["state", "id"], &["state", "oper-status"], &["ethernet", "state", "port-speed"]];
     let subscription = below.iter().map(|below| {
         let head = [elem("interfaces", None), elem("interface", Some("*"))];
         let path = head.into_iter().chain(below.iter().map(|name| elem(name, None))).collect();
@@ -162,11 +150,7 @@ fn names(prefix: Option<&Path>, path: &Path) -> (Option<String>, Vec<String>) {
 }
 
 /// Takes one update in; the name of the interface when it is about one.
-fn learn(
-    interfaces: &mut HashMap<String, Interface>,
-    prefix: Option<&Path>,
-    update: &Update,
-) -> Option<String> {
+fn learn(interfaces: &mut HashMap<String, Interface>, prefix: Option<&Path>, update: &Update) -> Option<String> {
     let (name, below) = names(prefix, update.path.as_ref()?);
     let name = name?;
     let value = update.val.as_ref()?;
@@ -216,32 +200,19 @@ mod tests {
 
     fn update(below: &[&str], value: Value) -> Update {
         let head = [elem("interfaces", None), elem("interface", Some("eth1"))];
-        let path = Path {
-            elem: head.into_iter().chain(below.iter().map(|n| elem(n, None))).collect(),
-            ..Default::default()
-        };
-        Update {
-            path: Some(path),
-            val: Some(TypedValue { value: Some(value) }),
-            ..Default::default()
-        }
+        let path =
+            Path { elem: head.into_iter().chain(below.iter().map(|n| elem(n, None))).collect(), ..Default::default() };
+        Update { path: Some(path), val: Some(TypedValue { value: Some(value) }), ..Default::default() }
     }
 
     #[test]
     fn a_port_is_known_by_its_id_whatever_the_order_and_encoding() {
         let mut known = HashMap::new();
         let json = Value::JsonIetfVal(b"\"UP\"".to_vec().into());
-        assert_eq!(
-            learn(&mut known, None, &update(&["state", "oper-status"], json)),
-            Some("eth1".into())
-        );
+        assert_eq!(learn(&mut known, None, &update(&["state", "oper-status"], json)), Some("eth1".into()));
         assert_eq!(known["eth1"].id, None);
         learn(&mut known, None, &update(&["state", "id"], Value::UintVal(7)));
-        learn(
-            &mut known,
-            None,
-            &update(&["ethernet", "state", "port-speed"], Value::StringVal("SPEED_2500MB".into())),
-        );
+        learn(&mut known, None, &update(&["ethernet", "state", "port-speed"], Value::StringVal("SPEED_2500MB".into())));
         let eth1 = &known["eth1"];
         assert_eq!((eth1.id, eth1.up, eth1.speed_bps), (Some(7), Some(true), Some(2_500_000_000)));
         assert_eq!(learn(&mut known, None, &update(&["state", "mtu"], Value::UintVal(9))), None);

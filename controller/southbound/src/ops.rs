@@ -60,9 +60,7 @@ impl ReadScope {
     pub fn holds(&self, key: &EntityKey) -> bool {
         let (kind, id) = (key.kind(), key.object_id());
         match self {
-            ReadScope::Table { id: table, .. } => {
-                matches!(kind, Kind::TableEntry | Kind::TernaryEntry) && id == *table
-            }
+            ReadScope::Table { id: table, .. } => matches!(kind, Kind::TableEntry | Kind::TernaryEntry) && id == *table,
             ReadScope::DefaultAction(table) => kind == Kind::DefaultAction && id == *table,
             ReadScope::MulticastGroups => kind == Kind::MulticastGroup,
             ReadScope::CloneSessions => kind == Kind::CloneSession,
@@ -79,32 +77,22 @@ impl ReadScope {
                 meter_config: meters.then(v1::MeterConfig::default),
                 ..Default::default()
             }),
-            ReadScope::DefaultAction(id) => Proto::TableEntry(v1::TableEntry {
-                table_id: id,
-                is_default_action: true,
-                ..Default::default()
-            }),
+            ReadScope::DefaultAction(id) => {
+                Proto::TableEntry(v1::TableEntry { table_id: id, is_default_action: true, ..Default::default() })
+            }
             ReadScope::MulticastGroups => {
-                pre(v1::packet_replication_engine_entry::Type::MulticastGroupEntry(
-                    v1::MulticastGroupEntry::default(),
-                ))
+                pre(v1::packet_replication_engine_entry::Type::MulticastGroupEntry(v1::MulticastGroupEntry::default()))
             }
             ReadScope::CloneSessions => {
-                pre(v1::packet_replication_engine_entry::Type::CloneSessionEntry(
-                    v1::CloneSessionEntry::default(),
-                ))
+                pre(v1::packet_replication_engine_entry::Type::CloneSessionEntry(v1::CloneSessionEntry::default()))
             }
-            ReadScope::Meter(id) => {
-                Proto::MeterEntry(v1::MeterEntry { meter_id: id, ..Default::default() })
+            ReadScope::Meter(id) => Proto::MeterEntry(v1::MeterEntry { meter_id: id, ..Default::default() }),
+            ReadScope::Members(id) => {
+                Proto::ActionProfileMember(v1::ActionProfileMember { action_profile_id: id, ..Default::default() })
             }
-            ReadScope::Members(id) => Proto::ActionProfileMember(v1::ActionProfileMember {
-                action_profile_id: id,
-                ..Default::default()
-            }),
-            ReadScope::Groups(id) => Proto::ActionProfileGroup(v1::ActionProfileGroup {
-                action_profile_id: id,
-                ..Default::default()
-            }),
+            ReadScope::Groups(id) => {
+                Proto::ActionProfileGroup(v1::ActionProfileGroup { action_profile_id: id, ..Default::default() })
+            }
         };
         v1::Entity { entity: Some(proto) }
     }

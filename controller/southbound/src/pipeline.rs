@@ -41,10 +41,7 @@ impl Pipeline {
     }
 
     /// From the text form of the P4Info, as p4c writes it.
-    pub fn from_text(
-        p4info: &str,
-        device_config: impl Into<Bytes>,
-    ) -> Result<Pipeline, PipelineError> {
+    pub fn from_text(p4info: &str, device_config: impl Into<Bytes>) -> Result<Pipeline, PipelineError> {
         Ok(Pipeline::new(p4runtime_proto::text::parse(p4info)?, device_config))
     }
 
@@ -52,8 +49,7 @@ impl Pipeline {
     /// are left out, nobody can write them.
     pub fn scopes(&self) -> Vec<ReadScope> {
         let info = &self.p4info;
-        let id =
-            |p: &Option<p4runtime_proto::p4::config::v1::Preamble>| p.as_ref().map_or(0, |p| p.id);
+        let id = |p: &Option<p4runtime_proto::p4::config::v1::Preamble>| p.as_ref().map_or(0, |p| p.id);
         let mut scopes = vec![ReadScope::MulticastGroups, ReadScope::CloneSessions];
         for profile in &info.action_profiles {
             scopes.push(ReadScope::Members(id(&profile.preamble)));
@@ -79,15 +75,12 @@ impl Pipeline {
     /// A packet to leave on `port`.
     pub fn packet_out(&self, port: u32, payload: Bytes) -> Result<v1::PacketOut, PipelineError> {
         let Some(id) = self.egress_port else {
-            return Err(PipelineError::NoPacketField {
-                what: "packet_out header with an egress_port",
-            });
+            return Err(PipelineError::NoPacketField { what: "packet_out header with an egress_port" });
         };
         let value = Bytes::copy_from_slice(pergola_pipeline::P4Value::from(port).as_slice());
         let egress = v1::PacketMetadata { metadata_id: id, value };
         // A server may ask for every field of the header (P4Runtime 1.4 §16.1): the others are zero.
-        let others =
-            self.p4info.controller_packet_metadata.iter().filter(|h| is_named(h, "packet_out"));
+        let others = self.p4info.controller_packet_metadata.iter().filter(|h| is_named(h, "packet_out"));
         let zero = others
             .flat_map(|h| &h.metadata)
             .filter(|m| m.id != id)
@@ -104,10 +97,7 @@ impl Pipeline {
     }
 }
 
-fn is_named(
-    header: &p4runtime_proto::p4::config::v1::ControllerPacketMetadata,
-    name: &str,
-) -> bool {
+fn is_named(header: &p4runtime_proto::p4::config::v1::ControllerPacketMetadata, name: &str) -> bool {
     header.preamble.as_ref().is_some_and(|p| p.name == name)
 }
 

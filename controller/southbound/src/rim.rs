@@ -120,10 +120,7 @@ impl Rim {
                     while let Some(source) = inner.source() {
                         inner = source;
                     }
-                    Arrived::Input(Input::ConnectFailed(Fault::new(
-                        Code::Unavailable,
-                        inner.to_string(),
-                    )))
+                    Arrived::Input(Input::ConnectFailed(Fault::new(Code::Unavailable, inner.to_string())))
                 }
             };
             let _ = inputs.send(arrived);
@@ -144,8 +141,7 @@ impl Rim {
                     loop {
                         match stream.message().await {
                             Ok(Some(m)) => {
-                                if inputs.send(Arrived::Input(Input::Stream(Box::new(m)))).is_err()
-                                {
+                                if inputs.send(Arrived::Input(Input::Stream(Box::new(m)))).is_err() {
                                     return;
                                 }
                             }
@@ -186,14 +182,11 @@ impl Rim {
 
     fn get_pipeline(&mut self, all: bool) {
         let response_type = if all { ResponseType::All } else { ResponseType::CookieOnly } as i32;
-        let request =
-            v1::GetForwardingPipelineConfigRequest { device_id: self.device_id, response_type };
+        let request = v1::GetForwardingPipelineConfigRequest { device_id: self.device_id, response_type };
         let pipeline = self.pipeline.clone();
         self.call(|mut client, inputs| async move {
             let answer = client.get_forwarding_pipeline_config(request).await;
-            let seen = answer
-                .map_err(Fault::from)
-                .and_then(|a| judge(a.into_inner().config, &pipeline, all));
+            let seen = answer.map_err(Fault::from).and_then(|a| judge(a.into_inner().config, &pipeline, all));
             let _ = inputs.send(Arrived::Input(Input::Pipeline(seen)));
         });
     }
@@ -241,10 +234,8 @@ impl Rim {
             let result = async {
                 let mut stream = client.read(request).await?.into_inner();
                 while let Some(part) = stream.message().await? {
-                    let entities =
-                        part.entities.iter().map(Entity::from_proto).collect::<Result<Vec<_>, _>>();
-                    let entities =
-                        entities.map_err(|e| tonic::Status::internal(format!("read back: {e}")))?;
+                    let entities = part.entities.iter().map(Entity::from_proto).collect::<Result<Vec<_>, _>>();
+                    let entities = entities.map_err(|e| tonic::Status::internal(format!("read back: {e}")))?;
                     let _ = inputs.send(Arrived::Input(Input::ReadPart { id, entities }));
                 }
                 Ok::<(), tonic::Status>(())
@@ -257,11 +248,7 @@ impl Rim {
 
 /// Whether a switch runs the pipeline. A switch may have dropped our cookie, or hold back its device configuration: then
 /// the P4Info alone decides.
-fn judge(
-    config: Option<v1::ForwardingPipelineConfig>,
-    ours: &Pipeline,
-    all: bool,
-) -> Result<PipelineSeen, Fault> {
+fn judge(config: Option<v1::ForwardingPipelineConfig>, ours: &Pipeline, all: bool) -> Result<PipelineSeen, Fault> {
     let Some(config) = config else {
         return Err(Fault::new(Code::FailedPrecondition, "no pipeline"));
     };
@@ -271,8 +258,7 @@ fn judge(
     if !all {
         return Ok(PipelineSeen::OtherCookie);
     }
-    let same_program =
-        config.p4_device_config.is_empty() || config.p4_device_config == ours.device_config;
+    let same_program = config.p4_device_config.is_empty() || config.p4_device_config == ours.device_config;
     let same = config.p4info.as_ref() == Some(&ours.p4info) && same_program;
     Ok(if same { PipelineSeen::Ours } else { PipelineSeen::Different })
 }

@@ -234,10 +234,7 @@ impl Session {
     /// When [`Input::Tick`] is wanted next.
     pub fn next_timeout(&self) -> Option<Nanos> {
         let state = match self.state {
-            State::Waiting(t)
-            | State::Connecting(t)
-            | State::Arbitrating(t)
-            | State::Checking(t) => Some(t),
+            State::Waiting(t) | State::Connecting(t) | State::Arbitrating(t) | State::Checking(t) => Some(t),
             State::Pushing { until, .. } => Some(until),
             State::Standby | State::Ready => Some(match self.probe {
                 Probe::Due(t) | Probe::Asked(t) => t,
@@ -254,10 +251,7 @@ impl Session {
 
     /// The channel is open and the switch answered the arbitration.
     pub fn is_connected(&self) -> bool {
-        matches!(
-            self.state,
-            State::Standby | State::Checking(_) | State::Pushing { .. } | State::Ready
-        )
+        matches!(self.state, State::Standby | State::Checking(_) | State::Pushing { .. } | State::Ready)
     }
 
     /// Begins a write and returns its number. Only when ready; else the answer is a fault at once.
@@ -323,8 +317,7 @@ impl Session {
     }
 
     fn send(&mut self, update: v1::stream_message_request::Update) {
-        self.out
-            .push_back(Output::Send(Box::new(v1::StreamMessageRequest { update: Some(update) })));
+        self.out.push_back(Output::Send(Box::new(v1::StreamMessageRequest { update: Some(update) })));
     }
 
     fn arbitrate(&mut self) {
@@ -374,9 +367,7 @@ impl Session {
     }
 
     fn tick(&mut self, now: Nanos) {
-        let hung = |what: &str| {
-            Fault::new(Code::DeadlineExceeded, format!("the switch did not answer: {what}"))
-        };
+        let hung = |what: &str| Fault::new(Code::DeadlineExceeded, format!("the switch did not answer: {what}"));
         match self.state {
             State::Waiting(at) if at <= now => {
                 self.state = State::Connecting(later(now, self.config.connect_deadline));
@@ -414,12 +405,9 @@ impl Session {
     fn stream(&mut self, message: v1::StreamMessageResponse, now: Nanos) {
         match message.update {
             Some(Update::Arbitration(update)) => self.arbitrated(update, now),
-            Some(Update::Packet(packet)) => {
-                self.out.push_back(Output::Event(Event::PacketIn(packet)))
-            }
+            Some(Update::Packet(packet)) => self.out.push_back(Output::Event(Event::PacketIn(packet))),
             Some(Update::Digest(digest)) => {
-                let ack =
-                    v1::DigestListAck { digest_id: digest.digest_id, list_id: digest.list_id };
+                let ack = v1::DigestListAck { digest_id: digest.digest_id, list_id: digest.list_id };
                 if self.is_ready() {
                     self.send(v1::stream_message_request::Update::DigestAck(ack));
                 }
@@ -428,9 +416,7 @@ impl Session {
             Some(Update::IdleTimeoutNotification(n)) => {
                 self.out.push_back(Output::Event(Event::IdleTimeout(n)));
             }
-            Some(Update::Error(error)) => {
-                self.out.push_back(Output::Event(Event::StreamError(error)))
-            }
+            Some(Update::Error(error)) => self.out.push_back(Output::Event(Event::StreamError(error))),
             Some(Update::Other(_)) | None => {}
         }
     }
@@ -492,8 +478,7 @@ impl Session {
             (State::Standby | State::Ready, Err(f)) if !none(&f) => self.down(f, now),
             (State::Ready, Ok(PipelineSeen::Different | PipelineSeen::OtherCookie) | Err(_)) => {
                 // It restarted without the stream noticing, or somebody gave it another program.
-                let reason =
-                    Fault::new(Code::DataLoss, "the switch does not run its pipeline any more");
+                let reason = Fault::new(Code::DataLoss, "the switch does not run its pipeline any more");
                 self.out.push_back(Output::Event(Event::Down { reason }));
                 self.calls.clear();
                 self.check(now);

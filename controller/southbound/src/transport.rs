@@ -29,18 +29,11 @@ pub struct TransportError {
 
 impl Transport {
     /// The endpoint at `address` (`HOST:PORT`).
-    pub fn endpoint(
-        &self,
-        address: &str,
-        connect_timeout: Duration,
-    ) -> Result<Endpoint, TransportError> {
-        let failed = |reason: &dyn std::fmt::Display| TransportError {
-            address: address.to_owned(),
-            reason: reason.to_string(),
-        };
+    pub fn endpoint(&self, address: &str, connect_timeout: Duration) -> Result<Endpoint, TransportError> {
+        let failed =
+            |reason: &dyn std::fmt::Display| TransportError { address: address.to_owned(), reason: reason.to_string() };
         let scheme = if matches!(self, Transport::PlaintextLab) { "http" } else { "https" };
-        let endpoint =
-            Channel::from_shared(format!("{scheme}://{address}")).map_err(|e| failed(&e))?;
+        let endpoint = Channel::from_shared(format!("{scheme}://{address}")).map_err(|e| failed(&e))?;
         let endpoint = endpoint
             .connect_timeout(connect_timeout)
             .tcp_nodelay(true)

@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures::StreamExt;
 use pergola_store::etcd::EtcdOptions;
-use pergola_store::{
-    BatchOptions, BatchWriter, Compare, EmbeddedStore, EtcdStore, Followed, Op, Store, Txn, follow,
-};
+use pergola_store::{BatchOptions, BatchWriter, Compare, EmbeddedStore, EtcdStore, Followed, Op, Store, Txn, follow};
 
 const CLIENTS: usize = 64;
 const KEYS: usize = 250_000;
@@ -74,9 +72,7 @@ async fn intents(store: Arc<dyn Store>, clients: usize, each: usize) -> f64 {
             tokio::spawn(async move {
                 for i in 0..each {
                     let key = format!("intent/{client:03}/{i:05}");
-                    let txn = Txn::new()
-                        .when(Compare::missing(key.as_str()))
-                        .then(Op::put(key, vec![b'x'; 300]));
+                    let txn = Txn::new().when(Compare::missing(key.as_str())).then(Op::put(key, vec![b'x'; 300]));
                     assert!(store.txn(txn).await.unwrap().succeeded);
                 }
             })

@@ -82,12 +82,7 @@ impl BatchWriter {
     ///
     /// # Errors
     /// As `put`. If the lease is gone when the write happens, the change is dropped and counted.
-    pub fn put_leased(
-        &self,
-        key: impl Into<Key>,
-        value: impl Into<Bytes>,
-        lease: LeaseId,
-    ) -> Result<()> {
+    pub fn put_leased(&self, key: impl Into<Key>, value: impl Into<Bytes>, lease: LeaseId) -> Result<()> {
         self.change(Op::put_leased(key, value, lease))
     }
 
@@ -219,9 +214,7 @@ impl Shared {
         let mut bytes = 0;
         for op in ops {
             let size = op.size_bytes();
-            if part.len() == max_ops
-                || (!part.is_empty() && bytes + size > limits.max_request_bytes)
-            {
+            if part.len() == max_ops || (!part.is_empty() && bytes + size > limits.max_request_bytes) {
                 parts.push(std::mem::take(&mut part));
                 bytes = 0;
             }
@@ -240,9 +233,7 @@ impl Shared {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     pause = Duration::from_millis(20);
                 }
-                Err(error)
-                    if error.is_retryable() || matches!(error, Error::Unauthorized { .. }) =>
-                {
+                Err(error) if error.is_retryable() || matches!(error, Error::Unauthorized { .. }) => {
                     if self.pending.lock().closed {
                         tracing::warn!(%error, lost = part.len(), "observations were not written");
                         return false;

@@ -26,8 +26,7 @@ pub enum Followed {
 /// Follows everything under `prefix`: a snapshot, then each change exactly once. When history was
 /// compacted during an interruption, another snapshot comes. The stream never ends by itself.
 pub fn follow(store: Arc<dyn Store>, prefix: impl Into<String>) -> BoxStream<'static, Followed> {
-    let follower =
-        Follower { store, prefix: prefix.into(), state: State::List, seen: 0, pause: None };
+    let follower = Follower { store, prefix: prefix.into(), state: State::List, seen: 0, pause: None };
     stream::unfold(follower, |mut follower| async move {
         let next = follower.next().await;
         Some((next, follower))

@@ -34,8 +34,8 @@ pub use error::{Error, Expected, Result};
 pub use etcd::EtcdStore;
 pub use follow::{Followed, follow};
 pub use types::{
-    Batch, Change, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page,
-    Previous, Query, Relation, Revision, Status, Txn, TxnOutcome,
+    Batch, Change, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page, Previous, Query,
+    Relation, Revision, Status, Txn, TxnOutcome,
 };
 
 /// Batches in order of revision. After the first error the stream ends.
@@ -133,12 +133,7 @@ pub trait Store: Send + Sync + 'static {
     }
 }
 
-async fn conditional<S: Store + ?Sized>(
-    store: &S,
-    key: &str,
-    expected: Expected,
-    txn: Txn,
-) -> Result<Revision> {
+async fn conditional<S: Store + ?Sized>(store: &S, key: &str, expected: Expected, txn: Txn) -> Result<Revision> {
     let outcome = store.txn(txn.or_else(Op::get(key))).await?;
     if outcome.succeeded {
         return Ok(outcome.revision);

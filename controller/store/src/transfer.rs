@@ -117,9 +117,8 @@ async fn write_backup(store: &dyn Store, path: &Path) -> Result<Transferred> {
     let mut first = true;
     loop {
         let page = pages.next().await?;
-        let write = |out: &mut Hashing<BufWriter<File>>, bytes: &[u8]| {
-            out.write_all(bytes).map_err(|e| file_error(path, &e))
-        };
+        let write =
+            |out: &mut Hashing<BufWriter<File>>, bytes: &[u8]| out.write_all(bytes).map_err(|e| file_error(path, &e));
         if std::mem::take(&mut first) {
             write(&mut out, MAGIC)?;
             write(&mut out, &pages.revision.to_le_bytes())?;
@@ -424,9 +423,7 @@ impl<'p> Reader<'p> {
                 self.file.hash.update(&*bytes);
                 Ok(())
             }
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(self.damaged("it is cut short"))
-            }
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(self.damaged("it is cut short")),
             Err(e) => Err(file_error(self.path, &e)),
         }
     }
@@ -438,9 +435,7 @@ impl<'p> Reader<'p> {
 
 fn file_error(path: &Path, error: &std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::StorageFull => {
-            Error::Full { reason: format!("{}: {error}", path.display()) }
-        }
+        std::io::ErrorKind::StorageFull => Error::Full { reason: format!("{}: {error}", path.display()) },
         _ => Error::unavailable(format!("{}: {error}", path.display())),
     }
 }

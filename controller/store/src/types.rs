@@ -174,21 +174,15 @@ impl Compare {
 
     pub fn key(&self) -> &Key {
         match self {
-            Compare::ModRevision { key, .. }
-            | Compare::CreateRevision { key, .. }
-            | Compare::Value { key, .. } => key,
+            Compare::ModRevision { key, .. } | Compare::CreateRevision { key, .. } | Compare::Value { key, .. } => key,
         }
     }
 
     /// Whether the condition holds for what is stored under its key.
     pub(crate) fn holds(&self, found: Option<&Entry>) -> bool {
         match self {
-            Compare::ModRevision { is, revision, .. } => {
-                is.holds(&found.map_or(0, |e| e.mod_revision), revision)
-            }
-            Compare::CreateRevision { is, revision, .. } => {
-                is.holds(&found.map_or(0, |e| e.create_revision), revision)
-            }
+            Compare::ModRevision { is, revision, .. } => is.holds(&found.map_or(0, |e| e.mod_revision), revision),
+            Compare::CreateRevision { is, revision, .. } => is.holds(&found.map_or(0, |e| e.create_revision), revision),
             Compare::Value { is, value, .. } => found.is_some_and(|e| is.holds(&e.value, value)),
         }
     }

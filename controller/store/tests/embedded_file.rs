@@ -34,9 +34,7 @@ async fn crash_child() {
             let start = store.get(&key("a")).await.unwrap();
             let start = start.map_or(0, |e| number(&e.value));
             for i in start + 1.. {
-                let txn = Txn::new()
-                    .then(Op::put(key("a"), i.to_string()))
-                    .then(Op::put(key("b"), i.to_string()));
+                let txn = Txn::new().then(Op::put(key("a"), i.to_string())).then(Op::put(key("b"), i.to_string()));
                 let revision = store.txn(txn).await.unwrap().revision;
                 let line = format!("ack {client} {i} {revision}\n");
                 std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
@@ -89,11 +87,7 @@ async fn kill_nine_keeps_what_was_acknowledged() {
         for (client, (value, revision)) in acknowledged.into_iter().enumerate() {
             let get = |side: &str| {
                 let key = format!("{side}/{client}");
-                listing
-                    .entries
-                    .iter()
-                    .find(|e| *e.key == *key)
-                    .map(|e| (number(&e.value), e.mod_revision))
+                listing.entries.iter().find(|e| *e.key == *key).map(|e| (number(&e.value), e.mod_revision))
             };
             let (a, b) = (get("a"), get("b"));
             assert_eq!(a, b, "half a transaction, round {round}");

@@ -151,9 +151,8 @@ impl Sim {
     fn step(&mut self) {
         self.now += ms(10);
         self.store.advance(self.now).unwrap();
-        let (due, later) = std::mem::take(&mut self.requests)
-            .into_iter()
-            .partition(|request: &Request| request.at <= self.now);
+        let (due, later) =
+            std::mem::take(&mut self.requests).into_iter().partition(|request: &Request| request.at <= self.now);
         self.requests = later;
         for request in due {
             self.serve(request);
@@ -197,9 +196,7 @@ impl Sim {
         }
         let answer = match output {
             Output::Grant(ttl) => Input::Granted { sent, result: call!(store.grant(ttl)) },
-            Output::KeepAlive(lease) => {
-                Input::Kept { sent, lease, result: call!(store.keep_alive(lease)) }
-            }
+            Output::KeepAlive(lease) => Input::Kept { sent, lease, result: call!(store.keep_alive(lease)) },
             Output::Txn { key, txn } => Input::Answered { key, result: call!(store.txn(txn)) },
             Output::Revoke(lease) => {
                 let _ = call!(store.revoke(lease));

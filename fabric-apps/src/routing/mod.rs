@@ -10,9 +10,7 @@ mod subnets;
 use std::net::IpAddr;
 
 use pergola_graph::Fabric as Graph;
-use pergola_model::{
-    ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View,
-};
+use pergola_model::{ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View};
 use pergola_pipeline::Entity;
 use pergola_pipeline::table::Lpm;
 use pergola_pipeline::tables::{ipv4_unicast, ipv6_unicast};

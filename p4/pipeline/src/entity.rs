@@ -16,9 +16,7 @@ use smallvec::SmallVec;
 pub use build::{OneShotBuilder, TableActionBuilder, TableEntryBuilder};
 pub use pack::P4Value;
 pub use proto::ConvertError;
-pub use view::{
-    Action, DirectExtras, KeyView, Match, MeterConfig, OneShotMember, Replica, ValueView,
-};
+pub use view::{Action, DirectExtras, KeyView, Match, MeterConfig, OneShotMember, Replica, ValueView};
 
 /// What class of thing a key names. The order is the order in which things are created: whatever comes first is never
 /// pointed at by what came before it.
@@ -96,8 +94,7 @@ impl EntityKey {
 
     /// The table's id, when this is a table entry or a default action.
     pub fn table_id(&self) -> Option<u32> {
-        matches!(self.kind(), Kind::TableEntry | Kind::TernaryEntry | Kind::DefaultAction)
-            .then(|| self.object_id())
+        matches!(self.kind(), Kind::TableEntry | Kind::TernaryEntry | Kind::DefaultAction).then(|| self.object_id())
     }
 
     /// The packed form: stable, ordered as the keys are, and accepted by [`EntityKey::from_bytes`].

@@ -11,6 +11,6 @@ pub mod table;
 pub mod tables;
 
 pub use entity::{
-    Action, DirectExtras, Entity, EntityKey, EntityValue, Kind, Match, MeterConfig, OneShotMember,
-    P4Value, Replica, TableEntryBuilder,
+    Action, DirectExtras, Entity, EntityKey, EntityValue, Kind, Match, MeterConfig, OneShotMember, P4Value, Replica,
+    TableEntryBuilder,
 };

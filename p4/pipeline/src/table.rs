@@ -78,9 +78,7 @@ impl TableDef {
 
     /// True when entries carry a priority.
     pub fn has_priority(&self) -> bool {
-        self.fields
-            .iter()
-            .any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional))
+        self.fields.iter().any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional))
     }
 }
 
@@ -150,11 +148,7 @@ pub fn metered<K: TableKey, A: TableAction>(key: &K, act: &A, meter: MeterConfig
 
 fn finish<A: TableAction>(key: TableEntryBuilder, act: &A) -> Entity {
     let action = act.action();
-    action
-        .params
-        .into_iter()
-        .fold(key.action(action.id), |b, (id, value)| b.param(id, value))
-        .build()
+    action.params.into_iter().fold(key.action(action.id), |b, (id, value)| b.param(id, value)).build()
 }
 
 /// An entry with several weighted actions, each in use while its watch port is up (P4Runtime 1.4 §9.2.3).
@@ -162,8 +156,7 @@ pub fn one_shot<K: TableKey, A: TableAction>(
     key: &K,
     members: impl IntoIterator<Item = (A, u32, Option<u16>)>,
 ) -> Entity {
-    let members =
-        members.into_iter().map(|(action, weight, watch)| (action.action(), weight, watch));
+    let members = members.into_iter().map(|(action, weight, watch)| (action.action(), weight, watch));
     key.builder().one_shot(members).build()
 }
 

@@ -3,8 +3,8 @@
 use p4runtime_proto::p4::v1;
 use pergola_pipeline::entity::{KeyView, ValueView};
 use pergola_pipeline::{
-    Action, DirectExtras, Entity, EntityKey, EntityValue, Kind, Match, MeterConfig, OneShotMember,
-    P4Value, Replica, TableEntryBuilder,
+    Action, DirectExtras, Entity, EntityKey, EntityValue, Kind, Match, MeterConfig, OneShotMember, P4Value, Replica,
+    TableEntryBuilder,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -17,32 +17,24 @@ fn a_match() -> impl Strategy<Value = Match> {
     prop_oneof![
         value().prop_map(Match::Exact),
         (value(), 1..129u32).prop_map(|(v, n)| Match::Lpm(v, n)),
-        (value(), value()).prop_filter_map("mask 0", |(v, m)| (!m.is_zero())
-            .then(|| Match::Ternary(v.masked(&m), m))),
+        (value(), value()).prop_filter_map("mask 0", |(v, m)| (!m.is_zero()).then(|| Match::Ternary(v.masked(&m), m))),
         (value(), value()).prop_map(|(a, b)| Match::Range(a, b)),
         value().prop_map(Match::Optional),
     ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    (any::<u32>(), proptest::collection::btree_map(1..300u32, value(), 0..4))
-        .prop_map(|(id, p)| Action::new(id, p))
+    (any::<u32>(), proptest::collection::btree_map(1..300u32, value(), 0..4)).prop_map(|(id, p)| Action::new(id, p))
 }
 
 fn meter() -> impl Strategy<Value = MeterConfig> {
     let n = 0..i64::MAX as u64;
-    (n.clone(), n.clone(), n.clone(), n).prop_map(|(cir, cburst, pir, pburst)| MeterConfig {
-        cir,
-        cburst,
-        pir,
-        pburst,
-    })
+    (n.clone(), n.clone(), n.clone(), n).prop_map(|(cir, cburst, pir, pburst)| MeterConfig { cir, cburst, pir, pburst })
 }
 
 fn extras() -> impl Strategy<Value = DirectExtras> {
-    (0..1000u64, proptest::option::of(meter()), vec(any::<u8>(), 0..4)).prop_map(
-        |(idle_timeout_ns, meter, metadata)| DirectExtras { idle_timeout_ns, meter, metadata },
-    )
+    (0..1000u64, proptest::option::of(meter()), vec(any::<u8>(), 0..4))
+        .prop_map(|(idle_timeout_ns, meter, metadata)| DirectExtras { idle_timeout_ns, meter, metadata })
 }
 
 fn replicas() -> impl Strategy<Value = Vec<Replica>> {
@@ -51,12 +43,11 @@ fn replicas() -> impl Strategy<Value = Vec<Replica>> {
 
 fn table_entity() -> impl Strategy<Value = Entity> {
     let fields = proptest::collection::btree_map(1..300u32, a_match(), 0..4);
-    let one_shot =
-        vec((action(), 1..100u32, proptest::option::of(value())), 0..4).prop_map(|set| {
-            set.into_iter()
-                .map(|(action, weight, watch_port)| OneShotMember { action, weight, watch_port })
-                .collect::<Vec<_>>()
-        });
+    let one_shot = vec((action(), 1..100u32, proptest::option::of(value())), 0..4).prop_map(|set| {
+        set.into_iter()
+            .map(|(action, weight, watch_port)| OneShotMember { action, weight, watch_port })
+            .collect::<Vec<_>>()
+    });
     let value = prop_oneof![
         (action(), extras()).prop_map(|(action, extras)| ValueView::Action { action, extras }),
         (one_shot, extras()).prop_map(|(mut members, extras)| {
@@ -66,19 +57,14 @@ fn table_entity() -> impl Strategy<Value = Entity> {
         (any::<u32>(), extras()).prop_map(|(id, extras)| ValueView::MemberRef { id, extras }),
         (any::<u32>(), extras()).prop_map(|(id, extras)| ValueView::GroupRef { id, extras }),
     ];
-    (any::<u32>(), 0..i32::MAX as u32, fields, value).prop_map(
-        |(table, priority, fields, value)| {
-            let key = KeyView::Table { table, priority, fields: fields.into_iter().collect() };
-            Entity::new(key.pack(), value.pack())
-        },
-    )
+    (any::<u32>(), 0..i32::MAX as u32, fields, value).prop_map(|(table, priority, fields, value)| {
+        let key = KeyView::Table { table, priority, fields: fields.into_iter().collect() };
+        Entity::new(key.pack(), value.pack())
+    })
 }
 
 fn entity() -> impl Strategy<Value = Entity> {
-    let members = proptest::collection::btree_set(
-        (any::<u32>(), 0..100u32, proptest::option::of(value())),
-        0..4,
-    );
+    let members = proptest::collection::btree_set((any::<u32>(), 0..100u32, proptest::option::of(value())), 0..4);
     prop_oneof![
         table_entity(),
         (any::<u32>(), action()).prop_map(|(t, a)| Entity::default_action(t, a)),
@@ -90,12 +76,10 @@ fn entity() -> impl Strategy<Value = Entity> {
             let value = ValueView::Action { action, extras: DirectExtras::default() };
             Entity::new(KeyView::Member { profile, id }.pack(), value.pack())
         }),
-        (any::<u32>(), any::<u32>(), 0..9u32, members).prop_map(
-            |(profile, id, max_size, members)| {
-                let value = ValueView::Members { max_size, members: members.into_iter().collect() };
-                Entity::new(KeyView::Group { profile, id }.pack(), value.pack())
-            }
-        ),
+        (any::<u32>(), any::<u32>(), 0..9u32, members).prop_map(|(profile, id, max_size, members)| {
+            let value = ValueView::Members { max_size, members: members.into_iter().collect() };
+            Entity::new(KeyView::Group { profile, id }.pack(), value.pack())
+        }),
     ]
 }
 
@@ -134,10 +118,7 @@ proptest! {
 
 #[test]
 fn field_order_leading_zeros_and_dont_cares_make_no_difference() {
-    let one = TableEntryBuilder::new(5)
-        .exact(2, 7u32)
-        .ternary(1, [0, 0, 0xab, 0xcd], 0xff00u16)
-        .priority(3);
+    let one = TableEntryBuilder::new(5).exact(2, 7u32).ternary(1, [0, 0, 0xab, 0xcd], 0xff00u16).priority(3);
     let other = TableEntryBuilder::new(5)
         .ternary(1, 0xab00u16, [0xff, 0])
         .exact(2, 7u8)
@@ -166,11 +147,7 @@ fn the_order_of_a_one_shot_set_makes_no_difference() {
 
 #[test]
 fn routes_are_packed_without_an_allocation() {
-    let v4 = TableEntryBuilder::new(0x0200_0001)
-        .lpm(1, [10u8, 1, 2, 0], 24)
-        .action(3)
-        .param(1, 1_000_000u32)
-        .build();
+    let v4 = TableEntryBuilder::new(0x0200_0001).lpm(1, [10u8, 1, 2, 0], 24).action(3).param(1, 1_000_000u32).build();
     let v6 = TableEntryBuilder::new(0x0200_0001)
         .lpm(1, [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 128)
         .action(3)
@@ -190,11 +167,7 @@ fn both_forms_of_a_replica_and_of_a_watch_port_are_read() {
     let group = |port_kind| {
         let group = v1::MulticastGroupEntry {
             multicast_group_id: 4,
-            replicas: vec![v1::Replica {
-                port_kind: Some(port_kind),
-                instance: 1,
-                ..Default::default()
-            }],
+            replicas: vec![v1::Replica { port_kind: Some(port_kind), instance: 1, ..Default::default() }],
             ..Default::default()
         };
         let pre = v1::PacketReplicationEngineEntry {
@@ -211,13 +184,9 @@ fn both_forms_of_a_replica_and_of_a_watch_port_are_read() {
 
 #[test]
 fn what_a_plan_does_not_hold_is_named() {
-    let counter =
-        v1::Entity { entity: Some(v1::entity::Entity::CounterEntry(v1::CounterEntry::default())) };
+    let counter = v1::Entity { entity: Some(v1::entity::Entity::CounterEntry(v1::CounterEntry::default())) };
     assert!(Entity::from_proto(&counter).unwrap_err().to_string().contains("counter_entry"));
     let negative = v1::TableEntry { priority: -1, ..Default::default() };
     let negative = v1::Entity { entity: Some(v1::entity::Entity::TableEntry(negative)) };
-    assert_eq!(
-        Entity::from_proto(&negative).unwrap_err().to_string(),
-        "priority is -1, 0 to 4294967295 is allowed"
-    );
+    assert_eq!(Entity::from_proto(&negative).unwrap_err().to_string(), "priority is -1, 0 to 4294967295 is allowed");
 }

@@ -32,8 +32,7 @@ fn kind(field: &Option<Match>) -> MatchKind {
 #[test]
 fn statements_match_the_p4info() {
     let info = info();
-    let by_id: BTreeMap<u32, &Table> =
-        info.tables.iter().map(|t| (t.preamble.as_ref().unwrap().id, t)).collect();
+    let by_id: BTreeMap<u32, &Table> = info.tables.iter().map(|t| (t.preamble.as_ref().unwrap().id, t)).collect();
     assert_eq!(by_id.len(), tables::ALL.len(), "a table is missing in tables/mod.rs");
     for stated in tables::ALL {
         let table = by_id.get(&stated.id).unwrap_or_else(|| panic!("no table {}", stated.name));
@@ -45,8 +44,7 @@ fn statements_match_the_p4info() {
             assert_eq!(field.bitwidth as u32, stated_field.bits, "{}.{}", stated.name, field.name);
             assert_eq!(kind(&field.r#match), stated_field.kind, "{}.{}", stated.name, field.name);
         }
-        let named =
-            |id: u32| info.actions.iter().find(|a| a.preamble.as_ref().unwrap().id == id).unwrap();
+        let named = |id: u32| info.actions.iter().find(|a| a.preamble.as_ref().unwrap().id == id).unwrap();
         let usable: Vec<u32> = table
             .action_refs
             .iter()
@@ -60,8 +58,7 @@ fn statements_match_the_p4info() {
             assert_eq!(theirs.preamble.as_ref().unwrap().name, action.name);
             let params: Vec<(u32, &str, u32)> =
                 theirs.params.iter().map(|p| (p.id, p.name.as_str(), p.bitwidth as u32)).collect();
-            let stated_params: Vec<(u32, &str, u32)> =
-                action.params.iter().map(|p| (p.id, p.name, p.bits)).collect();
+            let stated_params: Vec<(u32, &str, u32)> = action.params.iter().map(|p| (p.id, p.name, p.bits)).collect();
             assert_eq!(params, stated_params, "{}", action.name);
         }
     }
@@ -71,11 +68,8 @@ fn statements_match_the_p4info() {
 fn packet_metadata_has_the_reserved_ids() {
     let info = info();
     let ids = |name: &str| -> BTreeMap<String, u32> {
-        let header = info
-            .controller_packet_metadata
-            .iter()
-            .find(|m| m.preamble.as_ref().unwrap().name == name)
-            .unwrap();
+        let header =
+            info.controller_packet_metadata.iter().find(|m| m.preamble.as_ref().unwrap().name == name).unwrap();
         header.metadata.iter().map(|m| (m.name.clone(), m.id)).collect()
     };
     let packet_in = ids("packet_in");
@@ -102,10 +96,7 @@ fn artefacts_belong_to_the_source() {
     assert!(output.status.success());
     let now = String::from_utf8(output.stdout).unwrap();
     let then = std::fs::read_to_string(dir.join("fabric.sources.sha256")).unwrap();
-    assert_eq!(
-        now, then,
-        "the source has changed since the artefacts were compiled: run `make p4`"
-    );
+    assert_eq!(now, then, "the source has changed since the artefacts were compiled: run `make p4`");
 }
 
 /// With p4c here, the artefacts are what it makes now.
@@ -117,20 +108,15 @@ fn artefacts_are_what_p4c_makes() {
     }
     let out = tempfile::tempdir().unwrap();
     let dir = fabric_dir();
-    let status =
-        Command::new(dir.join("compile.sh")).arg("p4c-bm2-ss").arg(out.path()).status().unwrap();
+    let status = Command::new(dir.join("compile.sh")).arg("p4c-bm2-ss").arg(out.path()).status().unwrap();
     assert!(status.success());
     let parsed = |path: &Path| parse_p4info(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert!(parsed(&out.path().join("fabric.p4info.txtpb")) == info(), "P4Info differs");
     let json = |path: &Path| -> serde_json::Value {
-        let mut v: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let mut v: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         // The compiler's version says nothing of the program.
         v.as_object_mut().unwrap().remove("__meta__");
         v
     };
-    assert!(
-        json(&out.path().join("fabric.json")) == json(&dir.join("fabric.json")),
-        "the BMv2 JSON differs"
-    );
+    assert!(json(&out.path().join("fabric.json")) == json(&dir.join("fabric.json")), "the BMv2 JSON differs");
 }

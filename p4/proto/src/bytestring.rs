@@ -133,10 +133,7 @@ mod tests {
             assert_eq!(decode(&encode(value)), Ok(value));
         }
         assert_eq!(decode_u64(&[0, 0, 0, 0, 0, 0, 0, 0, 1]), Ok(1));
-        assert_eq!(
-            decode_u32(&[1, 0, 0, 0, 0]),
-            Err(ByteStringError::TooWide { needed: 33, width: 32 })
-        );
+        assert_eq!(decode_u32(&[1, 0, 0, 0, 0]), Err(ByteStringError::TooWide { needed: 33, width: 32 }));
         let mut mac = [9; 6];
         decode_into(&[1, 2], &mut mac).unwrap();
         assert_eq!(mac, [0, 0, 0, 0, 1, 2]);

@@ -31,13 +31,7 @@ pub fn from_any<M: Message + prost::Name + Default>(any: &Any) -> Option<M> {
 /// Outcome of one update.
 pub fn error(code: Code, message: impl Into<String>) -> v1::Error {
     let space = if code == Code::Ok { String::new() } else { SPACE.to_owned() };
-    v1::Error {
-        canonical_code: code as i32,
-        message: message.into(),
-        space,
-        code: code as i32,
-        details: None,
-    }
+    v1::Error { canonical_code: code as i32, message: message.into(), space, code: code as i32, details: None }
 }
 
 /// The outcome of an update that was applied.
@@ -47,11 +41,7 @@ pub fn applied() -> v1::Error {
 
 /// A `google.rpc.Status` that carries `errors` as its details.
 pub fn rpc_status(code: Code, message: impl Into<String>, errors: &[v1::Error]) -> rpc::Status {
-    rpc::Status {
-        code: code as i32,
-        message: message.into(),
-        details: errors.iter().map(to_any).collect(),
-    }
+    rpc::Status { code: code as i32, message: message.into(), details: errors.iter().map(to_any).collect() }
 }
 
 /// The gRPC status of a batch in which at least one update failed.

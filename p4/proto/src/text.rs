@@ -41,8 +41,7 @@ pub fn descriptor_pool() -> &'static DescriptorPool {
     static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
         // The set is compiled into the crate; a test builds the pool from it.
         #[allow(clippy::expect_used)]
-        DescriptorPool::decode(crate::FILE_DESCRIPTOR_SET)
-            .expect("the compiled descriptors are valid")
+        DescriptorPool::decode(crate::FILE_DESCRIPTOR_SET).expect("the compiled descriptors are valid")
     });
     &POOL
 }
@@ -63,10 +62,8 @@ pub fn parse<M: Message + Name + Default>(text: &str) -> Result<M, TextError> {
         let column = offset - before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1) + 1;
         TextError::Parse { message_type: M::full_name(), line, column, reason: error.to_string() }
     })?;
-    M::decode(dynamic.encode_to_vec().as_slice()).map_err(|error| TextError::Convert {
-        message_type: M::full_name(),
-        reason: error.to_string(),
-    })
+    M::decode(dynamic.encode_to_vec().as_slice())
+        .map_err(|error| TextError::Convert { message_type: M::full_name(), reason: error.to_string() })
 }
 
 /// Prints any message of this crate, one field a line.

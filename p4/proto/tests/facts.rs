@@ -22,9 +22,7 @@ fn messages(out: &mut BTreeSet<String>, message: &DescriptorProto, parent: &str)
     out.insert(format!("message {full}"));
     for field in &message.field {
         let kind = match field.r#type() {
-            Type::Message | Type::Enum | Type::Group => {
-                field.type_name().trim_start_matches('.').to_owned()
-            }
+            Type::Message | Type::Enum | Type::Group => field.type_name().trim_start_matches('.').to_owned(),
             other => other.as_str_name().trim_start_matches("TYPE_").to_lowercase(),
         };
         let label = if field.label() == Label::Repeated { "repeated" } else { "single" };

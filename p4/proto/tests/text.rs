@@ -23,10 +23,7 @@ type_info {
 fn p4info_comes_back_equal() {
     let info = text::parse_p4info(INFO).unwrap();
     assert_eq!(info.tables[0].preamble.as_ref().unwrap().name, "ingress.ipv4");
-    assert_eq!(
-        info.tables[0].match_fields[0].r#match,
-        Some(config::match_field::Match::MatchType(3))
-    );
+    assert_eq!(info.tables[0].match_fields[0].r#match, Some(config::match_field::Match::MatchType(3)));
     assert_eq!(info.type_info.as_ref().unwrap().new_types.len(), 1);
     let printed = text::print_p4info(&info).unwrap();
     assert!(printed.contains("name: \"ingress.ipv4\""), "{printed}");
@@ -46,9 +43,7 @@ fn a_pipeline_config_keeps_its_bytes() {
 
 #[test]
 fn an_error_names_its_place() {
-    let error = text::parse_p4info("pkg_info {\n  arch: \"v1model\"\n  colour: 3\n}")
-        .unwrap_err()
-        .to_string();
+    let error = text::parse_p4info("pkg_info {\n  arch: \"v1model\"\n  colour: 3\n}").unwrap_err().to_string();
     assert!(error.contains("p4.config.v1.P4Info, line 3, column 3"), "{error}");
     assert!(error.contains("colour"), "{error}");
     assert!(text::parse_p4info("tables {").is_err());

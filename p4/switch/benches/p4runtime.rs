@@ -159,7 +159,9 @@ async fn main() {
             let read = read(&client, table).await;
             let deleted = write(&client, &delete, batch, at_once).await;
             let worst = worst.load(Relaxed) / 1000;
-            println!("batches of {batch} x {at_once}: {inserted:.0} inserts/s, {read:.0} read/s, {deleted:.0} deletes/s, longest packet {worst} us");
+            println!(
+                "batches of {batch} x {at_once}: {inserted:.0} inserts/s, {read:.0} read/s, {deleted:.0} deletes/s, longest packet {worst} us"
+            );
         }
     }
     stop.store(true, Relaxed);

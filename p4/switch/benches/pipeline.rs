@@ -48,9 +48,7 @@ fn inserts(c: &mut Criterion) {
     group.throughput(Throughput::Elements(100_000));
     group.sample_size(10);
     group.bench_function("100000 LPM inserts", |b| {
-        b.iter_custom(|rounds| {
-            (0..rounds).map(|_| fill().0).sum()
-        });
+        b.iter_custom(|rounds| (0..rounds).map(|_| fill().0).sum());
     });
     group.finish();
     let (time, pause) = fill();

@@ -164,7 +164,9 @@ fn counter(name: &str) {
                 return;
             }
             latencies.sort_unstable();
-            let at = |part: f64| latencies.get((latencies.len() as f64 * part) as usize).map_or(0.0, |ns| f64::from(*ns) / 1e3);
+            let at = |part: f64| {
+                latencies.get((latencies.len() as f64 * part) as usize).map_or(0.0, |ns| f64::from(*ns) / 1e3)
+            };
             println!("{count} {:.1} {:.1}", at(0.5), at(0.99));
             count = 0;
             latencies.clear();
@@ -215,8 +217,7 @@ impl Helper {
     fn start(space: &str, command: &[&str]) -> Self {
         let mut all = vec!["netns", "exec", space];
         all.extend(command);
-        let mut child =
-            Command::new("ip").args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new("ip").args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut helper =
             Self { input: child.stdin.take().unwrap(), output: BufReader::new(child.stdout.take().unwrap()), child };
         helper.read("ready");
@@ -300,7 +301,8 @@ fn bench(seconds: f64) {
         ("switch loop, spin 20 us", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into(), "20".into()]),
     ];
     let router = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/io_router.json");
-    subjects.push(("switch, router program", vec![exe.clone(), "program".into(), router.into(), "s0".into(), "s1".into()]));
+    subjects
+        .push(("switch, router program", vec![exe.clone(), "program".into(), router.into(), "s0".into(), "s1".into()]));
     // Further commands to measure, each printing a line with "ready": PERGOLA_BENCH="NAME=COMMAND ARGS;..."
     let further = std::env::var("PERGOLA_BENCH").unwrap_or_default();
     for (name, command) in further.split(';').filter_map(|one| one.split_once('=')) {

@@ -216,8 +216,10 @@ impl Cli {
     fn check(self) -> Result<Config, clap::Error> {
         let mut speeds = std::collections::BTreeMap::new();
         for text in &self.port_speeds {
-            let pair = text.split_once('=').and_then(|(no, bps)| Some((no.parse::<PortNo>().ok()?, bps.parse::<u64>().ok()?)));
-            let (no, bps) = pair.ok_or_else(|| wrong(format!("--port-speed {text:?}: allowed is NO=BITS_PER_SECOND")))?;
+            let pair =
+                text.split_once('=').and_then(|(no, bps)| Some((no.parse::<PortNo>().ok()?, bps.parse::<u64>().ok()?)));
+            let (no, bps) =
+                pair.ok_or_else(|| wrong(format!("--port-speed {text:?}: allowed is NO=BITS_PER_SECOND")))?;
             speeds.insert(no, bps);
         }
         let mut ports: Vec<(PortNo, PortSpec, PortOptions)> = Vec::new();
@@ -253,9 +255,9 @@ impl Cli {
             Some("critical" | "fatal") => "error",
             Some(level) => level,
         };
-        let level = level
-            .parse()
-            .map_err(|_| wrong(format!("--log-level {level:?}: allowed are trace, debug, info, warn, error and off")))?;
+        let level = level.parse().map_err(|_| {
+            wrong(format!("--log-level {level:?}: allowed are trace, debug, info, warn, error and off"))
+        })?;
         let tls = match (self.grpc_server_ssl, &self.grpc_server_cert, &self.grpc_server_key) {
             (true, Some(certificate), Some(key)) => Some(TlsFiles {
                 certificate: certificate.clone(),
@@ -302,7 +304,11 @@ impl Cli {
             ("--dp-grpc-server-addr", self.dp_grpc_server_addr.is_some(), "packets come over P4Runtime or ports"),
             ("--enable-swap", self.enable_swap || self.disable_swap, "programs may always be replaced"),
         ];
-        absent.iter().filter(|(_, given, _)| *given).map(|(flag, _, why)| format!("{flag} does nothing: {why}")).collect()
+        absent
+            .iter()
+            .filter(|(_, given, _)| *given)
+            .map(|(flag, _, why)| format!("{flag} does nothing: {why}"))
+            .collect()
     }
 }
 
@@ -323,10 +329,10 @@ mod tests {
         assert_eq!((config.device_id, config.cpu_port, config.priority_queues), (3, Some(255), 8));
         assert_eq!(config.address, "0.0.0.0:50051");
         assert_eq!(config.program.as_deref(), Some(Path::new("build/basic.json")));
-        assert_eq!(config.ports.iter().map(|(no, spec, _)| (*no, spec.name())).collect::<Vec<_>>(), [
-            (1, "s1-eth1".to_owned()),
-            (2, "s1-eth2".to_owned())
-        ]);
+        assert_eq!(
+            config.ports.iter().map(|(no, spec, _)| (*no, spec.name())).collect::<Vec<_>>(),
+            [(1, "s1-eth1".to_owned()), (2, "s1-eth2".to_owned())]
+        );
         assert_eq!(config.notes.len(), 2);
         assert_eq!(config.log, LogTarget::Console);
     }
@@ -342,7 +348,8 @@ mod tests {
 
     #[test]
     fn own_extras() {
-        let config = parsed("-i 1@tap:t0 -i 2@pcap:a.pcap,b.pcap --port-speed 1=40000000000 --workers 2 --spin 20").unwrap();
+        let config =
+            parsed("-i 1@tap:t0 -i 2@pcap:a.pcap,b.pcap --port-speed 1=40000000000 --workers 2 --spin 20").unwrap();
         assert_eq!(config.ports[0].2.speed_bps, Some(40_000_000_000));
         assert_eq!((config.workers, config.spin), (2, Duration::from_micros(20)));
         let files = parsed("--use-files 1 -i 0@port0 p.json").unwrap();

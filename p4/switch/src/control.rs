@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::instance::Instance;
 use crate::program::{ActionId, TableId, TableKind};
 use crate::rcu::pin;
-use crate::instance::Instance;
 use crate::state::meter::MeterConfig;
 use crate::tables::key::{KeyField, Value};
 use crate::tables::profile::{Group, GroupData, GroupMember, Member, ProfileState};
@@ -275,9 +275,7 @@ impl Instance {
         let priority = if self.program.tables[id].has_priority() { priority } else { 0 };
         let cookie = Arc::from([]);
         let bound = Bound::Action(data);
-        self.tables[id]
-            .insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const: true })
-            .map(drop)
+        self.tables[id].insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const: true }).map(drop)
     }
 
     /// Gives the entry with this key and priority another action, life and cookie; counters go on.

@@ -102,7 +102,11 @@ impl Runtime {
     ///
     /// # Errors
     /// No threads or file descriptors left.
-    pub fn start(forwarders: Vec<Box<dyn Forwarder>>, cpu: Option<CpuPort>, options: &RuntimeOptions) -> io::Result<Self> {
+    pub fn start(
+        forwarders: Vec<Box<dyn Forwarder>>,
+        cpu: Option<CpuPort>,
+        options: &RuntimeOptions,
+    ) -> io::Result<Self> {
         let runtime = Self {
             mailboxes: (0..forwarders.len())
                 .map(|_| {

@@ -108,9 +108,7 @@ async fn serve(config: Config) -> Result<()> {
     if let Some(tls) = &config.tls {
         server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
-    let router = server
-        .add_service(p4runtime.service())
-        .add_service(GNmiServer::new(GnmiService::new(ports.clone())));
+    let router = server.add_service(p4runtime.service()).add_service(GNmiServer::new(GnmiService::new(ports.clone())));
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
     tokio::select! {

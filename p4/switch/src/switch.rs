@@ -15,9 +15,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use crate::exec::{Ctx, Run, Scratch, Source};
+use crate::instance::Instance;
 use crate::program::Program;
 use crate::rcu::{Pin, Rcu, pin};
-use crate::instance::Instance;
 use crate::state::ports::Ports;
 use crate::state::pre::Replica;
 use crate::tables::TableError;
@@ -180,15 +180,8 @@ impl Switch {
         let index = self.workers.fetch_add(1, Ordering::Relaxed) + 1;
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), index);
         let scratch = Scratch { random: seed, ..Scratch::default() };
-        let lane = Lane {
-            index,
-            instance: 0,
-            scratch,
-            pool: Vec::new(),
-            queue: VecDeque::new(),
-            head: Vec::new(),
-            passes: 0,
-        };
+        let lane =
+            Lane { index, instance: 0, scratch, pool: Vec::new(), queue: VecDeque::new(), head: Vec::new(), passes: 0 };
         Worker { switch: self.clone(), lane }
     }
 }

@@ -81,7 +81,8 @@ fn ranges_with_priorities() {
     add(1_500, 1_600, 5, 2);
     add(1_550, 65_535, 3, 3);
     add(0, 65_535, 0, 4);
-    let expected = [(999, 4), (1_000, 1), (1_499, 1), (1_500, 2), (1_600, 2), (1_601, 3), (2_001, 3), (0, 4), (65_535, 3)];
+    let expected =
+        [(999, 4), (1_000, 1), (1_499, 1), (1_500, 2), (1_600, 2), (1_601, 3), (2_001, 3), (0, 4), (65_535, 3)];
     for (b, value) in expected {
         assert_eq!(bench.send(0, &probe(2, 0, b, 0, 0))[0].1[A], value, "b = {b}");
     }
@@ -141,7 +142,8 @@ fn idle_entries_are_reported_once_until_hit_again() {
     bench.switch.clock.set(600_000);
     bench.send(0, &eth(0x9999, 0x42));
     assert_eq!(bench.instance.take_idle(700).len(), 1);
-    let other = EntrySpec { ttl_ms: 1, ..bench.spec("MainIngress.line", vec![exact(1)], 0, "MainIngress.metered", &[1]) };
+    let other =
+        EntrySpec { ttl_ms: 1, ..bench.spec("MainIngress.line", vec![exact(1)], 0, "MainIngress.metered", &[1]) };
     assert_eq!(bench.instance.insert(bench.table("MainIngress.line"), &other, 0).err(), Some(TableError::NoTimeout));
 }
 
@@ -197,7 +199,11 @@ fn one_shot_groups_spread_flows_and_follow_watch_ports() {
     assert_eq!(ports_used(&mut bench, 4, 1).keys().copied().collect::<Vec<_>>(), [2, 3]);
     bench.switch.set_port_up(2, false);
     bench.switch.set_port_up(3, false);
-    assert_eq!(ports_used(&mut bench, 4, 1).len(), 1, "no member is left: the entry does nothing, port 1 was set before");
+    assert_eq!(
+        ports_used(&mut bench, 4, 1).len(),
+        1,
+        "no member is left: the entry does nothing, port 1 was set before"
+    );
     bench.switch.set_port_up(4, true);
     assert_eq!(ports_used(&mut bench, 4, 1).keys().copied().collect::<Vec<_>>(), [4]);
 }
@@ -310,7 +316,8 @@ fn wide_lpm_with_an_exact_field() {
     add(top | 0xffff << 64, 64, 1, 22);
     add(top | 0xffff << 64 | 5, 128, 1, 23);
     add(top, 48, 2, 24);
-    let mut at = |value, a| bench.send(0, &probe(8, a, 0, 0, value)).first().map(|(port, packet)| (*port, packet[A - 1]));
+    let mut at =
+        |value, a| bench.send(0, &probe(8, a, 0, 0, value)).first().map(|(port, packet)| (*port, packet[A - 1]));
     assert_eq!(at(5, 1), Some((20, 0x88)));
     assert_eq!(at(top | 1 << 80, 1), Some((21, 0x88)));
     assert_eq!(at(top | 0xffff << 64 | 6, 1), Some((22, 0x88)));
@@ -338,7 +345,10 @@ fn writes_are_checked_whole() {
     };
     assert!(matches!(insert(&foreign), Some(TableError::Action(_))));
     assert_eq!(bench.instance.delete(table, &[exact(9)], 0).err(), Some(TableError::NotFound));
-    assert_eq!(bench.instance.modify(table, &EntrySpec { key: vec![exact(9)], ..good }, 0).err(), Some(TableError::NotFound));
+    assert_eq!(
+        bench.instance.modify(table, &EntrySpec { key: vec![exact(9)], ..good }, 0).err(),
+        Some(TableError::NotFound)
+    );
     assert_eq!(bench.instance.table(9_999).err(), Some(TableError::NoTable(9_999)));
     assert_eq!(bench.instance.table(table).unwrap().len(), 1);
 }

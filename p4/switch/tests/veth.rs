@@ -11,8 +11,9 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use p4runtime_proto::gnmi::{
-    Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode, g_nmi_client::GNmiClient,
-    g_nmi_server::GNmiServer, subscribe_request::Request, subscribe_response::Response, typed_value::Value,
+    Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode,
+    g_nmi_client::GNmiClient, g_nmi_server::GNmiServer, subscribe_request::Request, subscribe_response::Response,
+    typed_value::Value,
 };
 use p4switch::gnmi::GnmiService;
 use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
@@ -444,7 +445,8 @@ fn gnmi(_: &str) {
     listener.set_nonblocking(true).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
+        let incoming =
+            tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
         let service = GNmiServer::new(GnmiService::new(manager.clone()));
         tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
         let mut client = GNmiClient::connect(format!("http://{address}")).await.unwrap();
@@ -499,8 +501,10 @@ fn gnmi(_: &str) {
 fn listener(id: &str) {
     let manager = switch(Program::Cable, |_, _| {});
     wait_for(&manager, 1, true);
-    let (socket, ifindex) = (sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).unwrap(), sys::interface_index("s1").unwrap());
-    let member = sys::packet::Membership { ifindex: ifindex as i32, kind: sys::packet::MR_PROMISC, ..Default::default() };
+    let (socket, ifindex) =
+        (sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0).unwrap(), sys::interface_index("s1").unwrap());
+    let member =
+        sys::packet::Membership { ifindex: ifindex as i32, kind: sys::packet::MR_PROMISC, ..Default::default() };
     sys::set_option(&socket, sys::packet::SOL_PACKET, sys::packet::ADD_MEMBERSHIP, &member).unwrap();
     sys::bind_packet(&socket, ifindex, 3).unwrap();
     let until = Instant::now() + WAIT;

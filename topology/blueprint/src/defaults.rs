@@ -76,8 +76,6 @@ impl Numbered {
 
 /// A host's address from its name: 06:00 and the 32 bits of FNV-1a.
 pub(crate) fn host_mac(name: &str) -> MacAddr {
-    let hash = name
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     MacAddr::from_u64(0x0600_0000_0000 | u64::from(hash))
 }

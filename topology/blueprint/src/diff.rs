@@ -40,8 +40,7 @@ impl std::fmt::Display for IntentChange {
                 write!(f, "~ {}", new.key())?;
                 let (old, new) = (old.to_json(), new.to_json());
                 let empty = serde_json::Map::new();
-                let (old, new) =
-                    (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
+                let (old, new) = (old.as_object().unwrap_or(&empty), new.as_object().unwrap_or(&empty));
                 let mut fields: Vec<&String> = old.keys().chain(new.keys()).collect();
                 fields.sort();
                 fields.dedup();

@@ -67,12 +67,7 @@ impl Yaml {
         self.depth -= 1;
     }
 
-    fn section<T>(
-        &mut self,
-        name: &str,
-        items: impl Iterator<Item = T>,
-        mut write: impl FnMut(&mut Self, T),
-    ) {
+    fn section<T>(&mut self, name: &str, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
         let mut items = items.peekable();
         if items.peek().is_some() {
             self.line(&format!("{name}:"));
@@ -211,8 +206,7 @@ fn subnet(out: &mut Yaml, s: &Subnet) {
         out.list_unless_empty("gateways", &s.gateways);
         out.list_unless_empty("prefixes", &s.prefixes);
         let v4 = s.dhcp_relay.v4.iter().map(|a| a.to_string());
-        let servers: Vec<String> =
-            v4.chain(s.dhcp_relay.v6.iter().map(|a| a.to_string())).collect();
+        let servers: Vec<String> = v4.chain(s.dhcp_relay.v6.iter().map(|a| a.to_string())).collect();
         out.list_unless_empty("dhcp_relay", &servers);
         let (ra, usual) = (&s.router_advertisement, RouterAdvertisement::default());
         if *ra != usual {

@@ -308,15 +308,9 @@ impl Read for ActionForm {
         };
         let name = key.describe();
         match name.as_str() {
-            "redirect_port" => {
-                reader.within(&name, |r| At::read(value, r)).map(ActionForm::RedirectPort)
-            }
-            "redirect_next_hop" => {
-                reader.within(&name, |r| At::read(value, r)).map(ActionForm::RedirectNextHop)
-            }
-            "police" => {
-                reader.within(&name, |r| PoliceForm::read(value, r)).map(ActionForm::Police)
-            }
+            "redirect_port" => reader.within(&name, |r| At::read(value, r)).map(ActionForm::RedirectPort),
+            "redirect_next_hop" => reader.within(&name, |r| At::read(value, r)).map(ActionForm::RedirectNextHop),
+            "police" => reader.within(&name, |r| PoliceForm::read(value, r)).map(ActionForm::Police),
             _ => {
                 reader.problem(key.at, &name, ACTIONS);
                 None

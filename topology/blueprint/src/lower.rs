@@ -68,9 +68,7 @@ impl Lowered {
         each(&form.switches, |name, switch| out.switch(&form.site, name, switch));
         each(&form.subnets, |name, subnet| out.subnet(name, subnet));
         each(&form.ports, |span, port| {
-            if let Some((mode, fields)) =
-                out.mode(&format!("ports.{}", written(span)), span.at, port)
-            {
+            if let Some((mode, fields)) = out.mode(&format!("ports.{}", written(span)), span.at, port) {
                 for id in span.ports() {
                     let mut origin = Origin::new(format!("ports.{}", written(span)), span.at);
                     origin.fields.clone_from(&fields);
@@ -126,12 +124,7 @@ impl Lowered {
     fn blames_unread(&self, violation: &Violation) -> bool {
         let found = &violation.found;
         let switch = found.split('/').next().unwrap_or(found);
-        let names_unread = [
-            (Kind::Switch, switch),
-            (Kind::Switch, found),
-            (Kind::Subnet, found),
-            (Kind::Port, found),
-        ];
+        let names_unread = [(Kind::Switch, switch), (Kind::Switch, found), (Kind::Subnet, found), (Kind::Port, found)];
         names_unread.iter().any(|(kind, name)| self.unread.contains(&Key::new(*kind, name)))
             // An address in a subnet that could not be read.
             || (found.parse::<IpAddr>().is_ok() && self.unread.iter().any(|k| k.kind == Kind::Subnet))
@@ -142,16 +135,9 @@ impl Lowered {
         let empty = Origin::default();
         let origin = self.resources.get(&violation.key).map_or(&empty, |(_, origin)| origin);
         let field = violation.field.as_str();
-        let holds = |noted: &str| {
-            field
-                .strip_prefix(noted)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        let noted = origin
-            .fields
-            .iter()
-            .filter(|(noted, _, _)| holds(noted))
-            .max_by_key(|(noted, _, _)| noted.len());
+        let holds =
+            |noted: &str| field.strip_prefix(noted).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        let noted = origin.fields.iter().filter(|(noted, _, _)| holds(noted)).max_by_key(|(noted, _, _)| noted.len());
         let (path, at) = match noted {
             Some((noted, written, at)) => {
                 let rest = &field[noted.len()..];
@@ -262,12 +248,9 @@ impl Lowered {
                 self.wrong(name.at, &format!("{path}.{field}"), "nothing", allowed);
             }
         };
-        let device_id =
-            form.device_id.as_ref().map(|d| d.value).or(numbered.map(|n| n.device_id()));
-        let node_label =
-            form.node_label.as_ref().map(|l| l.value).or(numbered.and_then(|n| n.node_label()));
-        let router_mac =
-            form.router_mac.as_ref().map(|m| m.value).or(numbered.map(|n| n.router_mac()));
+        let device_id = form.device_id.as_ref().map(|d| d.value).or(numbered.map(|n| n.device_id()));
+        let node_label = form.node_label.as_ref().map(|l| l.value).or(numbered.and_then(|n| n.node_label()));
+        let router_mac = form.router_mac.as_ref().map(|m| m.value).or(numbered.map(|n| n.router_mac()));
         must("device_id", device_id.is_none());
         must("node_label", node_label.is_none());
         must("router_mac", router_mac.is_none());
@@ -282,9 +265,7 @@ impl Lowered {
         let security = match self.security(&path, &form.plaintext, &form.tls) {
             Some(own) => own,
             // The site's was checked where it stands.
-            None => {
-                Lowered::default().security("site", &site.plaintext, &site.tls).unwrap_or_default()
-            }
+            None => Lowered::default().security("site", &site.plaintext, &site.tls).unwrap_or_default(),
         };
         let loopback_v4 = match form.loopback_v4.as_ref().map(|l| &l.value) {
             None => numbered.and_then(|n| n.loopback_v4()),
@@ -296,9 +277,7 @@ impl Lowered {
             Some(OrNone::None) => None,
             Some(OrNone::Some(address)) => Some(*address),
         };
-        let (Some(device_id), Some(node_label), Some(router_mac)) =
-            (device_id, node_label, router_mac)
-        else {
+        let (Some(device_id), Some(node_label), Some(router_mac)) = (device_id, node_label, router_mac) else {
             return;
         };
         let target = form.target.as_ref().or(site.target.as_ref());
@@ -342,19 +321,11 @@ impl Lowered {
                 let written = format!("dhcp_relay[{i}]");
                 match server.value {
                     IpAddr::V4(address) => {
-                        origin.note(
-                            &format!("dhcp_relay.v4[{}]", relay.v4.len()),
-                            &written,
-                            server.at,
-                        );
+                        origin.note(&format!("dhcp_relay.v4[{}]", relay.v4.len()), &written, server.at);
                         relay.v4.push(address);
                     }
                     IpAddr::V6(address) => {
-                        origin.note(
-                            &format!("dhcp_relay.v6[{}]", relay.v6.len()),
-                            &written,
-                            server.at,
-                        );
+                        origin.note(&format!("dhcp_relay.v6[{}]", relay.v6.len()), &written, server.at);
                         relay.v6.push(address);
                     }
                 }
@@ -421,11 +392,7 @@ impl Lowered {
         for list in form.tagged.iter() {
             origin.note_many(field, "tagged", list);
             for (i, item) in list.items.iter().enumerate() {
-                let step = if list.list {
-                    format!("{path}.tagged[{i}]")
-                } else {
-                    format!("{path}.tagged")
-                };
+                let step = if list.list { format!("{path}.tagged[{i}]") } else { format!("{path}.tagged") };
                 tagged.push(self.vlan(&step, item)?);
             }
         }
@@ -452,14 +419,9 @@ impl Lowered {
             (None, true, Some(native), false) => PortMode::Native { native, tagged },
             (None, false, None, true) => PortMode::Qinq { services },
             (untagged, tags, native, qinq) => {
-                let named = [
-                    ("untagged", untagged.is_some()),
-                    ("tagged", tags),
-                    ("native", native.is_some()),
-                    ("qinq", qinq),
-                ];
-                let named: Vec<&str> =
-                    named.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+                let named =
+                    [("untagged", untagged.is_some()), ("tagged", tags), ("native", native.is_some()), ("qinq", qinq)];
+                let named: Vec<&str> = named.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
                 let allowed = "one of untagged, tagged, native with tagged, qinq";
                 self.wrong(at, path, named.join(" with "), allowed);
                 return None;
@@ -496,8 +458,7 @@ impl Lowered {
                 None => {
                     let blameless = attachments.iter().any(|p| !self.is_known(p));
                     if !blameless {
-                        let allowed =
-                            "a VLAN, because neither the port nor the first address says which";
+                        let allowed = "a VLAN, because neither the port nor the first address says which";
                         self.wrong(name.at, &format!("{path}.vlan"), "nothing", allowed);
                     }
                     return;
@@ -508,12 +469,8 @@ impl Lowered {
             let key = Key::new(Kind::Port, port);
             self.resources.entry(key).or_insert_with(|| {
                 let at = form.port.items[i].at;
-                let implied = Port {
-                    id: port.clone(),
-                    enabled: true,
-                    speed_bps: None,
-                    mode: PortMode::Untagged { vlan },
-                };
+                let implied =
+                    Port { id: port.clone(), enabled: true, speed_bps: None, mode: PortMode::Untagged { vlan } };
                 // Faults of a port nobody wrote are reported where the host names it.
                 let implied_origin = Origin::new(format!("{path}.port"), at);
                 (implied.into(), implied_origin)
@@ -606,13 +563,7 @@ impl Lowered {
         self.add(Policy { name: name.value.clone(), rules }, origin);
     }
 
-    fn matches(
-        &mut self,
-        path: &str,
-        at: &str,
-        origin: &mut Origin,
-        rule: &RuleForm,
-    ) -> Option<RuleMatch> {
+    fn matches(&mut self, path: &str, at: &str, origin: &mut Origin, rule: &RuleForm) -> Option<RuleMatch> {
         let Some(form) = &rule.matches else { return Some(RuleMatch::default()) };
         let m = format!("{at}.match");
         origin.note(&m, &m, form.at);

@@ -112,17 +112,10 @@ impl Reader {
         self.within(name, |r| At::read(node, r))
     }
 
-    pub fn required<T: Read>(
-        &mut self,
-        node: &Node,
-        entries: &[(Node, Node)],
-        name: &str,
-    ) -> Option<At<T>> {
+    pub fn required<T: Read>(&mut self, node: &Node, entries: &[(Node, Node)], name: &str) -> Option<At<T>> {
         let present = entries.iter().find(|(key, _)| key.describe() == name);
         match present {
-            Some((_, value)) if !matches!(value.shape, Shape::Null) => {
-                self.within(name, |r| At::read(value, r))
-            }
+            Some((_, value)) if !matches!(value.shape, Shape::Null) => self.within(name, |r| At::read(value, r)),
             _ => {
                 let at = present.map_or(node.at, |(key, _)| key.at);
                 self.within(name, |r| r.problem(at, "nothing", "this field is required"));
@@ -359,11 +352,7 @@ impl<K: Read, V: Read> Read for Entries<K, V> {
             let name = key.describe();
             reader.within(&name, |r| {
                 if let Some(first) = seen.insert(name.clone(), key.at) {
-                    r.problem(
-                        key.at,
-                        &name,
-                        format!("each once; it is also in line {}", first.line),
-                    );
+                    r.problem(key.at, &name, format!("each once; it is also in line {}", first.line));
                 }
                 // Both, so that a bad key does not hide a bad value.
                 let (k, v) = (At::<K>::read(key, r), V::read(value, r));

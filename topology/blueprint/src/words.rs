@@ -26,9 +26,9 @@ impl FromStr for VlanRef {
         if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
             return text.parse().map(VlanRef::Id);
         }
-        text.parse().map(VlanRef::Subnet).map_err(|_| {
-            ValueError::new("VLAN", text, "a VLAN id, 1 to 4094, or the name of a subnet")
-        })
+        text.parse()
+            .map(VlanRef::Subnet)
+            .map_err(|_| ValueError::new("VLAN", text, "a VLAN id, 1 to 4094, or the name of a subnet"))
     }
 }
 
@@ -56,8 +56,7 @@ const SPAN_MAX: u32 = 1024;
 
 impl PortSpan {
     pub fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
-        (self.low.get()..=self.high.get())
-            .filter_map(|n| Some(PortId::new(self.switch.clone(), PortNo::new(n).ok()?)))
+        (self.low.get()..=self.high.get()).filter_map(|n| Some(PortId::new(self.switch.clone(), PortNo::new(n).ok()?)))
     }
 }
 
@@ -65,9 +64,7 @@ impl FromStr for PortSpan {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let error = || {
-            ValueError::new("ports", text, "SWITCH/PORT or SWITCH/LOW-HIGH with at most 1024 ports")
-        };
+        let error = || ValueError::new("ports", text, "SWITCH/PORT or SWITCH/LOW-HIGH with at most 1024 ports");
         let (switch, ports) = text.split_once('/').ok_or_else(error)?;
         let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
         let span = PortSpan {
@@ -99,8 +96,7 @@ impl JsonSchema for PortSpan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Speed(pub u64);
 
-const SUFFIXES: [(char, u64); 4] =
-    [('T', 1_000_000_000_000), ('G', 1_000_000_000), ('M', 1_000_000), ('K', 1_000)];
+const SUFFIXES: [(char, u64); 4] = [('T', 1_000_000_000_000), ('G', 1_000_000_000), ('M', 1_000_000), ('K', 1_000)];
 
 impl FromStr for Speed {
     type Err = ValueError;
@@ -113,14 +109,8 @@ impl FromStr for Speed {
         };
         let value = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
         match value {
-            Some(value) if value > 0 && text.starts_with(|c: char| c.is_ascii_digit()) => {
-                Ok(Speed(value))
-            }
-            _ => Err(ValueError::new(
-                "speed",
-                text,
-                "bits a second: a number, or with K, M, G, T: 10G",
-            )),
+            Some(value) if value > 0 && text.starts_with(|c: char| c.is_ascii_digit()) => Ok(Speed(value)),
+            _ => Err(ValueError::new("speed", text, "bits a second: a number, or with K, M, G, T: 10G")),
         }
     }
 }

@@ -68,21 +68,13 @@ fn the_schema_that_is_checked_in_is_current() {
 #[test]
 fn diff_orders_changes_and_names_fields() {
     let old = parse(EXAMPLES[0].1).unwrap();
-    let text =
-        EXAMPLES[0].1.replace("vlan: 20\n", "vlan: 21\n").replace("10.0.20.14", "10.0.20.15");
+    let text = EXAMPLES[0].1.replace("vlan: 20\n", "vlan: 21\n").replace("10.0.20.14", "10.0.20.15");
     let new = parse(&text).unwrap();
-    let shown = |changes: Vec<_>| {
-        changes.iter().map(|c: &pergola_blueprint::IntentChange| c.to_string()).collect::<Vec<_>>()
-    };
+    let shown =
+        |changes: Vec<_>| changes.iter().map(|c: &pergola_blueprint::IntentChange| c.to_string()).collect::<Vec<_>>();
     assert_eq!(
         shown(diff(old.view().intents(), new.view().intents())),
-        [
-            "~ subnet/blue vlan",
-            "~ port/leaf1/3 mode",
-            "~ port/leaf1/4 mode",
-            "~ host/h3 vlan",
-            "~ host/h4 ips vlan",
-        ]
+        ["~ subnet/blue vlan", "~ port/leaf1/3 mode", "~ port/leaf1/4 mode", "~ host/h3 vlan", "~ host/h4 ips vlan",]
     );
     let nothing: Vec<AnyResource> = Vec::new();
     let all = diff(nothing.clone(), old.view().intents());

@@ -9,8 +9,7 @@ fn problems(text: &str) -> Vec<String> {
     problems.list().iter().map(|p| p.to_string()).collect()
 }
 
-const HEAD: &str =
-    "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n  spine1: {}\n";
+const HEAD: &str = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n  spine1: {}\n";
 
 /// The one problem of a right head and a wrong tail, without the line's offset by the head.
 #[track_caller]
@@ -91,14 +90,8 @@ fn gateways_outside_their_subnet() {
         "subnets:\n  red: {vlan: 10, prefixes: [10.0.1.0/24], gateways: [10.0.2.1/24]}\n",
         "7:55: subnets.red.gateways[0]: found `10.0.2.1/24`, allowed: a gateway inside the subnet's prefix: 10.0.1.0/24",
     );
-    assert!(
-        one("subnets:\n  red: {vlan: 10, gateways: [10.0.1.0/24]}\n")
-            .contains("7:30: subnets.red.gateways[0]")
-    );
-    assert!(
-        one("subnets:\n  red: {vlan: 10, prefixes: [10.0.1.5/24]}\n")
-            .contains("zero host bits, 10.0.1.0/24")
-    );
+    assert!(one("subnets:\n  red: {vlan: 10, gateways: [10.0.1.0/24]}\n").contains("7:30: subnets.red.gateways[0]"));
+    assert!(one("subnets:\n  red: {vlan: 10, prefixes: [10.0.1.5/24]}\n").contains("zero host bits, 10.0.1.0/24"));
 }
 
 #[test]
@@ -106,14 +99,9 @@ fn duplicate_labels_ids_and_addresses() {
     let found = problems(
         "site: {name: t}\nswitches:\n  leaf1: {}\n  leaf2: {device_id: 1, node_label: 101, router_mac: 02:00:00:01:00:01}\n",
     );
-    for (line, what) in [
-        (3, "device id"),
-        (3, "node label"),
-        (3, "router MAC"),
-        (4, "device id"),
-        (4, "node label"),
-        (4, "router MAC"),
-    ] {
+    for (line, what) in
+        [(3, "device id"), (3, "node label"), (3, "router MAC"), (4, "device id"), (4, "node label"), (4, "router MAC")]
+    {
         let other = if line == 3 { "leaf2" } else { "leaf1" };
         let wanted = format!("a {what} of its own; {other} has this one");
         assert!(
@@ -135,9 +123,7 @@ fn pairs_and_dual_homing() {
     let found = problems("site: {name: t}\nswitches:\n  leaf1: {pair: leaf2}\n  leaf2: {}\n");
     assert_eq!(
         found,
-        [
-            "3:17: switches.leaf1.pair: found `leaf2`, allowed: a leaf that names leaf1 too; it names none"
-        ]
+        ["3:17: switches.leaf1.pair: found `leaf2`, allowed: a leaf that names leaf1 too; it names none"]
     );
     assert_one(
         "ports: {leaf1/3: {untagged: 10}, leaf2/3: {untagged: 10}}\nhosts:\n  s1: {port: [leaf1/3, leaf2/3]}\n",
@@ -153,8 +139,7 @@ fn hosts_whose_addresses_or_ports_do_not_fit() {
         "8:40: hosts.h1.ips[0]: found `10.0.2.5`, allowed: an address of subnet red: 10.0.1.0/24",
     );
     assert!(
-        one(&format!("{red}hosts:\n  h1: {{port: leaf1/3, vlan: red, ips: [10.0.1.1]}}\n"))
-            .contains("not the gateway")
+        one(&format!("{red}hosts:\n  h1: {{port: leaf1/3, vlan: red, ips: [10.0.1.1]}}\n")).contains("not the gateway")
     );
     assert_one(
         "ports: {leaf1/3: {tagged: [10, 20]}}\nhosts:\n  h1: {port: leaf1/3, vlan: 30}\n",

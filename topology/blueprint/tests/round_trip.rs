@@ -77,27 +77,18 @@ fn switches(c: &Choices, draw: &mut Draw) -> Vec<Switch> {
             let security = match draw.below(3) {
                 0 => Security::Plaintext(PlaintextReason::Lab),
                 1 => Security::default(),
-                _ => Security::Tls(TlsFiles {
-                    ca_file: Some("/etc/a b: c.pem".into()),
-                    ..TlsFiles::default()
-                }),
+                _ => Security::Tls(TlsFiles { ca_file: Some("/etc/a b: c.pem".into()), ..TlsFiles::default() }),
             };
             Switch {
                 name: name.parse().unwrap(),
                 role,
                 device_id: DeviceId((i + tier).into()),
-                p4runtime: draw
-                    .bit()
-                    .then(|| format!("[::1]:{}", 50_000 + i + tier).parse().unwrap()),
-                gnmi: draw
-                    .bit()
-                    .then(|| format!("127.0.0.1:{}", 51_000 + i + tier).parse().unwrap()),
+                p4runtime: draw.bit().then(|| format!("[::1]:{}", 50_000 + i + tier).parse().unwrap()),
+                gnmi: draw.bit().then(|| format!("127.0.0.1:{}", 51_000 + i + tier).parse().unwrap()),
                 security,
                 node_label: NodeLabel::new(100 + i + tier * 10).unwrap(),
                 loopback_v4: draw.bit().then(|| Ipv4Addr::new(192, 168, tier as u8, i as u8)),
-                loopback_v6: draw
-                    .bit()
-                    .then(|| format!("fd00:ffff::{}:{i}", 1 + tier / 100).parse().unwrap()),
+                loopback_v6: draw.bit().then(|| format!("fd00:ffff::{}:{i}", 1 + tier / 100).parse().unwrap()),
                 router_mac: MacAddr::from_u64(0x0200_0001_0000 + u64::from(tier + i)),
                 pair: pair.then(|| leaf_name(mate).parse().unwrap()),
                 target: [Target::Pergola, Target::Bmv2, Target::Other][draw.below(3)],
@@ -147,11 +138,7 @@ fn resources(c: &Choices) -> Vec<AnyResource> {
             Subnet {
                 name: ["no", "red", "1e5", "a-b"][usize::from(n) - 1].parse().unwrap(),
                 vlan: vlan(n),
-                prefixes: if draw.bit() && gateways.is_empty() {
-                    vec![v4.prefix(), v6.prefix()]
-                } else {
-                    vec![]
-                },
+                prefixes: if draw.bit() && gateways.is_empty() { vec![v4.prefix(), v6.prefix()] } else { vec![] },
                 gateways,
                 dhcp_relay: relay,
                 router_advertisement: RouterAdvertisement {
@@ -190,10 +177,8 @@ fn resources(c: &Choices) -> Vec<AnyResource> {
         }
     }
     if c.paired && leaves.len() >= 2 {
-        let ports: Vec<PortId> = leaves[..2]
-            .iter()
-            .map(|l| PortId::new(l.name.clone(), PortNo::new(20).unwrap()))
-            .collect();
+        let ports: Vec<PortId> =
+            leaves[..2].iter().map(|l| PortId::new(l.name.clone(), PortNo::new(20).unwrap())).collect();
         for id in &ports {
             let mode = PortMode::Untagged { vlan: vlan(9) };
             out.push(Port { id: id.clone(), enabled: true, speed_bps: None, mode }.into());
@@ -285,13 +270,9 @@ fn policy(c: &Choices, leaf: &SwitchName, draw: &mut Draw) -> Policy {
         ..RuleMatch::default()
     };
     let odd = RuleMatch { eth_type: Some(EthType(0x88b5)), ..RuleMatch::default() };
-    let police = Police {
-        rate_bps: NonZeroU64::new(1_000_000_000).unwrap(),
-        burst_bytes: NonZeroU32::new(64_000).unwrap(),
-    };
-    let action = [RuleAction::Permit, RuleAction::Deny, RuleAction::MirrorToController]
-        [draw.below(3)]
-    .clone();
+    let police =
+        Police { rate_bps: NonZeroU64::new(1_000_000_000).unwrap(), burst_bytes: NonZeroU32::new(64_000).unwrap() };
+    let action = [RuleAction::Permit, RuleAction::Deny, RuleAction::MirrorToController][draw.below(3)].clone();
     let rule = |n, matches, action| Rule {
         priority: priority(n),
         description: (n == 4).then(|| c.text.clone()),

@@ -22,9 +22,13 @@ pub fn codecs(data: &[u8]) {
         assert_eq!(arp::Arp::parse(&a.to_bytes()), Ok(a));
     }
     if let Ok(m) = Dhcp4::parse(data) {
-        let relayed = m.relayed(Ipv4Addr::LOCALHOST, Some(RelayInfo { circuit_id: b"leaf1/1:10", remote_id: b"leaf1" }));
+        let relayed =
+            m.relayed(Ipv4Addr::LOCALHOST, Some(RelayInfo { circuit_id: b"leaf1/1:10", remote_id: b"leaf1" }));
         let again = Dhcp4::parse(&relayed);
-        assert_eq!(again.map(|m| (m.giaddr, m.circuit_id().map(<[u8]>::to_vec))), Ok((Ipv4Addr::LOCALHOST, Some(b"leaf1/1:10".to_vec()))));
+        assert_eq!(
+            again.map(|m| (m.giaddr, m.circuit_id().map(<[u8]>::to_vec))),
+            Ok((Ipv4Addr::LOCALHOST, Some(b"leaf1/1:10".to_vec())))
+        );
     }
     if let Ok(r) = Relay6::parse(data) {
         assert_eq!(Relay6::parse(&r.to_bytes(None)), Ok(r));
@@ -34,7 +38,12 @@ pub fn codecs(data: &[u8]) {
     if let Ok(frame) = Frame::parse(data)
         && let Ok(ip) = Ip::parse(&frame)
     {
-        let _ = (ip.udp(), Ndp::parse(&ip), crate::wire::group::Membership::parse(&ip), icmp::message(&ip).map(|m| icmp::echo_reply(m, ip.dst, ip.src)));
+        let _ = (
+            ip.udp(),
+            Ndp::parse(&ip),
+            crate::wire::group::Membership::parse(&ip),
+            icmp::message(&ip).map(|m| icmp::echo_reply(m, ip.dst, ip.src)),
+        );
     }
 }
 
@@ -50,7 +59,13 @@ pub fn fabric() -> TestNet {
     n.add_port("leaf1", 4, PortRole::Unknown, PortVlans::default());
     n.add_gateway(10, "10.0.10.1", 24).add_gateway(20, "10.0.20.1", 24).add_gateway(10, "2001:db8:10::1", 64);
     n.adverts.insert(10, RouterAdvert::default());
-    n.relays.insert(10, DhcpRelay { v4_servers: vec![Ipv4Addr::new(10, 0, 20, 2)], v6_servers: "2001:db8:10::2".parse().into_iter().collect() });
+    n.relays.insert(
+        10,
+        DhcpRelay {
+            v4_servers: vec![Ipv4Addr::new(10, 0, 20, 2)],
+            v6_servers: "2001:db8:10::2".parse().into_iter().collect(),
+        },
+    );
     n.wanted.push((20, [10, 0, 20, 2].into()));
     n
 }
@@ -122,7 +137,12 @@ mod tests {
         d[28..34].copy_from_slice(&host.0);
         d.extend_from_slice(&[99, 130, 83, 99, 53, 1, 1, 255]);
         let link = crate::wire::ip::Link { dst: Mac::BROADCAST, src: host, tags: Tags::None };
-        seeds.extend(crate::wire::ip::udp(link, (Ipv4Addr::UNSPECIFIED.into(), 68), (Ipv4Addr::BROADCAST.into(), 67), &d));
+        seeds.extend(crate::wire::ip::udp(
+            link,
+            (Ipv4Addr::UNSPECIFIED.into(), 68),
+            (Ipv4Addr::BROADCAST.into(), 67),
+            &d,
+        ));
         seeds
     }
 

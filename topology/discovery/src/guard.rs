@@ -60,7 +60,8 @@ impl Guard {
             self.buckets.insert(at.clone(), Bucket { tokens: full, at: now, dropped: 0, last_drop: None });
         }
         let Some(b) = self.buckets.get_mut(at) else { return false };
-        let earned = u128::from(now.saturating_sub(b.at)) * u128::from(c.rate_pps) * u128::from(UNIT) / u128::from(SECONDS);
+        let earned =
+            u128::from(now.saturating_sub(b.at)) * u128::from(c.rate_pps) * u128::from(UNIT) / u128::from(SECONDS);
         b.tokens = full.min(b.tokens.saturating_add(u64::try_from(earned).unwrap_or(u64::MAX)));
         b.at = now;
         if b.tokens >= UNIT {

@@ -15,16 +15,16 @@
 //! The codecs under [`wire`] take any bytes without panicking.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(any(test, feature = "test-net"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod machine;
 mod machines;
 mod net;
-mod timers;
 #[cfg(any(test, feature = "test-net"))]
 pub mod testnet;
-#[cfg(any(test, feature = "test-net"))]
-#[doc(hidden)]
-pub mod fuzz;
+mod timers;
 pub mod view;
 pub mod wire;
 

@@ -66,7 +66,10 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send `frame` on this port exactly as it is, tags included.
-    PacketOut { at: PortRef, frame: Vec<u8> },
+    PacketOut {
+        at: PortRef,
+        frame: Vec<u8>,
+    },
     Observe(Observation),
     Alarm(Alarm),
 }
@@ -75,18 +78,39 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
     /// A link that is cabled as intended and works in both directions. `a < b`.
-    LinkUp { a: PortRef, b: PortRef },
+    LinkUp {
+        a: PortRef,
+        b: PortRef,
+    },
     /// It does not any more.
-    LinkDown { a: PortRef, b: PortRef, why: LinkLoss },
+    LinkDown {
+        a: PortRef,
+        b: PortRef,
+        why: LinkLoss,
+    },
     /// Everything that is known of a host. `locations` has one port, or two on paired leaves; the first was seen last.
     Host(Host),
     /// A host that is not there any more.
-    HostGone { vlan: u16, mac: Mac },
+    HostGone {
+        vlan: u16,
+        mac: Mac,
+    },
     /// Who listens to a multicast group in a VLAN: ports that want every source, and ports by source. Nobody: both empty.
-    Members { vlan: u16, group: IpAddr, any: Vec<PortRef>, sources: Vec<(IpAddr, Vec<PortRef>)> },
+    Members {
+        vlan: u16,
+        group: IpAddr,
+        any: Vec<PortRef>,
+        sources: Vec<(IpAddr, Vec<PortRef>)>,
+    },
     /// A port is cabled to something else than intended (`None`: nothing is intended there).
-    CablingFault { at: PortRef, expected: Option<PortRef>, found: PortRef },
-    CablingRight { at: PortRef },
+    CablingFault {
+        at: PortRef,
+        expected: Option<PortRef>,
+        found: PortRef,
+    },
+    CablingRight {
+        at: PortRef,
+    },
 }
 
 /// Why a link is not usable any more.

@@ -73,10 +73,7 @@ impl Machines {
 
     /// `(machine, counter, value)`.
     pub fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
-        let mut all = vec![
-            ("dispatch", "malformed", self.malformed),
-            ("dispatch", "over_rate", self.guard.dropped()),
-        ];
+        let mut all = vec![("dispatch", "malformed", self.malformed), ("dispatch", "over_rate", self.guard.dropped())];
         for (_, m) in &self.members {
             all.extend(m.counters().into_iter().map(|(name, value)| (m.name(), name, value)));
         }
@@ -143,4 +140,3 @@ pub(crate) fn flood_alarm(at: &PortRef, rate: u32, dropped: u64) -> Output {
         format!("{at} sends more than {rate} control packets a second; {dropped} were dropped"),
     )
 }
-

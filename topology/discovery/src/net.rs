@@ -80,9 +80,7 @@ impl PortVlans {
         match tags {
             Tags::None | Tags::One(0) => self.untagged,
             Tags::One(id) => self.tagged.contains(&id).then_some(id),
-            Tags::Two(outer, inner) => {
-                self.double.iter().find(|d| d.0 == outer && d.1 == inner).map(|d| d.2)
-            }
+            Tags::Two(outer, inner) => self.double.iter().find(|d| d.0 == outer && d.1 == inner).map(|d| d.2),
         }
     }
 
@@ -99,10 +97,7 @@ impl PortVlans {
 
     /// All VLANs of the port.
     pub fn all(&self) -> impl Iterator<Item = u16> + '_ {
-        self.untagged
-            .into_iter()
-            .chain(self.tagged.iter().copied())
-            .chain(self.double.iter().map(|d| d.2))
+        self.untagged.into_iter().chain(self.tagged.iter().copied()).chain(self.double.iter().map(|d| d.2))
     }
 }
 

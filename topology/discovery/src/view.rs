@@ -283,7 +283,9 @@ impl Net for ViewNet<'_> {
         let tagging = match tags {
             Tags::None | Tags::One(0) => Tagging::Untagged,
             Tags::One(id) => Tagging::Tagged(VlanId::new(id).ok()?),
-            Tags::Two(outer, inner) => Tagging::Double { outer: VlanId::new(outer).ok()?, inner: VlanId::new(inner).ok()? },
+            Tags::Two(outer, inner) => {
+                Tagging::Double { outer: VlanId::new(outer).ok()?, inner: VlanId::new(inner).ok()? }
+            }
         };
         port.mode.vlan_of(tagging).map(VlanId::get)
     }
@@ -345,7 +347,9 @@ pub fn write_of(seen: &Observation, now_ms: u64) -> Option<Write> {
             let id = link(a, b)?;
             put(model::LinkState { id, up: true, source: model::LinkSource::Lldp, changed_ms: now_ms }.into())
         }
-        Observation::LinkDown { a, b, why: LinkLoss::Removed } => Some(Write::Delete(Key::new(Kind::LinkState, link(a, b)?))),
+        Observation::LinkDown { a, b, why: LinkLoss::Removed } => {
+            Some(Write::Delete(Key::new(Kind::LinkState, link(a, b)?)))
+        }
         Observation::LinkDown { a, b, why } => {
             let source = if *why == LinkLoss::PortDown { model::LinkSource::Port } else { model::LinkSource::Lldp };
             put(model::LinkState { id: link(a, b)?, up: false, source, changed_ms: now_ms }.into())
@@ -395,23 +399,46 @@ mod tests {
 
     fn view(extra: Vec<(&str, Value)>) -> View {
         let mut all = vec![
-            ("switch/leaf1", json!({"name": "leaf1", "role": "leaf", "device_id": 1, "node_label": 101, "router_mac": "02:00:00:00:ff:01", "pair": "leaf2"})),
-            ("switch/leaf2", json!({"name": "leaf2", "role": "leaf", "device_id": 2, "node_label": 102, "router_mac": "02:00:00:00:ff:02", "pair": "leaf1"})),
-            ("switch/spine1", json!({"name": "spine1", "role": "spine", "device_id": 3, "node_label": 103, "router_mac": "02:00:00:00:ff:03"})),
+            (
+                "switch/leaf1",
+                json!({"name": "leaf1", "role": "leaf", "device_id": 1, "node_label": 101, "router_mac": "02:00:00:00:ff:01", "pair": "leaf2"}),
+            ),
+            (
+                "switch/leaf2",
+                json!({"name": "leaf2", "role": "leaf", "device_id": 2, "node_label": 102, "router_mac": "02:00:00:00:ff:02", "pair": "leaf1"}),
+            ),
+            (
+                "switch/spine1",
+                json!({"name": "spine1", "role": "spine", "device_id": 3, "node_label": 103, "router_mac": "02:00:00:00:ff:03"}),
+            ),
             ("link/leaf1/1~spine1/1", json!({"id": "leaf1/1~spine1/1"})),
             ("port/leaf1/1", json!({"id": "leaf1/1"})),
             ("port/spine1/1", json!({"id": "spine1/1"})),
             ("port/spine1/9", json!({"id": "spine1/9"})),
             ("port/leaf1/3", json!({"id": "leaf1/3", "mode": {"native": {"native": 10, "tagged": [20]}}})),
-            ("port/leaf2/3", json!({"id": "leaf2/3", "mode": {"qinq": {"services": [{"outer": 100, "inner": 7, "vlan": 10}]}}})),
-            ("subnet/a", json!({"name": "a", "vlan": 10, "gateways": ["10.0.10.1/24", "2001:db8:10::1/64"], "dhcp_relay": {"v4": ["172.16.0.2"]}})),
+            (
+                "port/leaf2/3",
+                json!({"id": "leaf2/3", "mode": {"qinq": {"services": [{"outer": 100, "inner": 7, "vlan": 10}]}}}),
+            ),
+            (
+                "subnet/a",
+                json!({"name": "a", "vlan": 10, "gateways": ["10.0.10.1/24", "2001:db8:10::1/64"], "dhcp_relay": {"v4": ["172.16.0.2"]}}),
+            ),
             ("subnet/b", json!({"name": "b", "vlan": 20, "gateways": ["10.0.20.1/24"]})),
             ("route/172.16.0.0/16", json!({"prefix": "172.16.0.0/16", "target": {"next_hops": ["10.0.20.254"]}})),
-            ("route/0.0.0.0/0", json!({"prefix": "0.0.0.0/0", "target": {"next_hops": ["10.0.20.253", "10.0.20.254"]}})),
-            ("host/h1", json!({"name": "h1", "mac": "02:00:00:00:00:01", "vlan": 10, "ips": ["10.0.10.11"], "attachments": ["leaf1/3", "leaf2/3"]})),
+            (
+                "route/0.0.0.0/0",
+                json!({"prefix": "0.0.0.0/0", "target": {"next_hops": ["10.0.20.253", "10.0.20.254"]}}),
+            ),
+            (
+                "host/h1",
+                json!({"name": "h1", "mac": "02:00:00:00:00:01", "vlan": 10, "ips": ["10.0.10.11"], "attachments": ["leaf1/3", "leaf2/3"]}),
+            ),
         ];
         all.extend(extra);
-        let read = |(key, value): (&str, Value)| AnyResource::from_stored(key, &stored(&value)).unwrap_or_else(|e| panic!("{key}: {e}"));
+        let read = |(key, value): (&str, Value)| {
+            AnyResource::from_stored(key, &stored(&value)).unwrap_or_else(|e| panic!("{key}: {e}"))
+        };
         View::from_resources(all.into_iter().map(read))
     }
 
@@ -517,10 +544,11 @@ mod tests {
 
     #[test]
     fn changes_are_folded() {
-        let keys: Vec<Key> = ["port/leaf1/3", "port/leaf1/4", "subnet/a", "host-location/02:00:00:00:00:07/20", "policy/x"]
-            .iter()
-            .map(|k| k.parse().unwrap())
-            .collect();
+        let keys: Vec<Key> =
+            ["port/leaf1/3", "port/leaf1/4", "subnet/a", "host-location/02:00:00:00:00:07/20", "policy/x"]
+                .iter()
+                .map(|k| k.parse().unwrap())
+                .collect();
         let host = Change::Host { vlan: 20, mac: Mac([2, 0, 0, 0, 0, 7]) };
         assert_eq!(changes(&keys), [Change::Topology, Change::Subnets, host]);
     }

@@ -125,9 +125,9 @@ impl Fabric {
     /// A leaf's usable links to spines, by port.
     pub fn uplinks(&self, leaf: &SwitchName) -> Vec<NextHop> {
         match self.nodes.get(leaf) {
-            Some(&node) => self.ways_out(node, |link, next| {
-                link.health.is_usable() && self.graph[next].role == Role::Spine
-            }),
+            Some(&node) => {
+                self.ways_out(node, |link, next| link.health.is_usable() && self.graph[next].role == Role::Spine)
+            }
             None => Vec::new(),
         }
     }
@@ -144,8 +144,7 @@ impl Fabric {
     pub fn pair_links(&self, leaf: &SwitchName) -> Vec<NextHop> {
         match self.nodes.get(leaf) {
             Some(&node) => self.ways_out(node, |link, next| {
-                link.health.is_usable()
-                    && self.graph[node].pair.as_ref() == Some(&self.graph[next].name)
+                link.health.is_usable() && self.graph[node].pair.as_ref() == Some(&self.graph[next].name)
             }),
             None => Vec::new(),
         }
@@ -197,11 +196,7 @@ impl Fabric {
         pairs
     }
 
-    fn ways_out(
-        &self,
-        node: NodeIndex,
-        wanted: impl Fn(&FabricLink, NodeIndex) -> bool,
-    ) -> Vec<NextHop> {
+    fn ways_out(&self, node: NodeIndex, wanted: impl Fn(&FabricLink, NodeIndex) -> bool) -> Vec<NextHop> {
         let name = &self.graph[node].name;
         let mut out: Vec<NextHop> = self
             .graph
@@ -209,11 +204,7 @@ impl Fabric {
             .filter(|edge| wanted(edge.weight(), edge.target()))
             .filter_map(|edge| {
                 let (near, far) = edge.weight().id.seen_from(name)?;
-                Some(NextHop {
-                    port: near.port,
-                    neighbour: far.switch.clone(),
-                    neighbour_port: far.port,
-                })
+                Some(NextHop { port: near.port, neighbour: far.switch.clone(), neighbour_port: far.port })
             })
             .collect();
         out.sort();

@@ -37,14 +37,10 @@ fn name(text: &str) -> SwitchName {
 /// Two leaves that are a pair, two spines: leaf1/1 and leaf2/1 to spine1, /2 to spine2, /9 between the leaves.
 fn square() -> View {
     let mut view = View::default();
-    for (i, (text, role)) in [
-        ("leaf1", Role::Leaf),
-        ("leaf2", Role::Leaf),
-        ("spine1", Role::Spine),
-        ("spine2", Role::Spine),
-    ]
-    .into_iter()
-    .enumerate()
+    for (i, (text, role)) in
+        [("leaf1", Role::Leaf), ("leaf2", Role::Leaf), ("spine1", Role::Spine), ("spine2", Role::Spine)]
+            .into_iter()
+            .enumerate()
     {
         let mut s = switch(text, role, i as u32 + 1);
         s.pair = match text {
@@ -54,13 +50,7 @@ fn square() -> View {
         };
         view.put(s);
     }
-    for text in [
-        "leaf1/1~spine1/1",
-        "leaf1/2~spine2/1",
-        "leaf2/1~spine1/2",
-        "leaf2/2~spine2/2",
-        "leaf1/9~leaf2/9",
-    ] {
+    for text in ["leaf1/1~spine1/1", "leaf1/2~spine2/1", "leaf2/1~spine1/2", "leaf2/2~spine2/2", "leaf1/9~leaf2/9"] {
         view.put(link(text));
     }
     view
@@ -123,12 +113,7 @@ fn each_reason_takes_a_link_out() {
     assert_eq!(Fabric::of(&view).uplinks(&name("leaf1")), [hop(2, "spine2", 1)]);
 
     let mut view = base.clone();
-    view.put(CablingFault {
-        port: end.clone(),
-        expected: None,
-        found: "leaf2/7".parse().unwrap(),
-        since_ms: 0,
-    });
+    view.put(CablingFault { port: end.clone(), expected: None, found: "leaf2/7".parse().unwrap(), since_ms: 0 });
     assert_eq!(health(&view), LinkHealth::Miscabled);
 
     let mut view = base.clone();
@@ -170,12 +155,7 @@ fn the_graph_is_built_once_for_one_topology() {
     let mut view = square();
     let first = Fabric::of(&view);
     // An edge port is no part of the graph.
-    view.put(PortState {
-        port: "leaf1/5".parse().unwrap(),
-        oper_up: true,
-        speed_bps: None,
-        changed_ms: 0,
-    });
+    view.put(PortState { port: "leaf1/5".parse().unwrap(), oper_up: true, speed_bps: None, changed_ms: 0 });
     assert!(std::sync::Arc::ptr_eq(&first, &Fabric::of(&view.clone())));
     view.put(down("leaf1/1~spine1/1"));
     let second = Fabric::of(&view);
@@ -186,11 +166,7 @@ fn the_graph_is_built_once_for_one_topology() {
 }
 
 /// All distances by repeated relaxation, without a queue and without indexes.
-fn naive(
-    n: usize,
-    edges: &[(usize, usize, bool)],
-    locked: &BTreeSet<usize>,
-) -> Vec<Vec<Option<u16>>> {
+fn naive(n: usize, edges: &[(usize, usize, bool)], locked: &BTreeSet<usize>) -> Vec<Vec<Option<u16>>> {
     (0..n)
         .map(|to| {
             let mut best: Vec<Option<u16>> = vec![None; n];

@@ -258,7 +258,9 @@ impl LabCommand {
         }
         match self {
             Self::Up(args) => args.run(controller),
-            Self::Move(args) => args.which.open()?.move_host(&args.host, args.cable, &args.to).map(|()| ExitCode::SUCCESS),
+            Self::Move(args) => {
+                args.which.open()?.move_host(&args.host, args.cable, &args.to).map(|()| ExitCode::SUCCESS)
+            }
             Self::Down(args) => args.run(),
             Self::List => list(),
             Self::Status(args) => args.run(),
@@ -327,7 +329,8 @@ impl Up {
         spec.check()?;
         if let Some(text) = blueprint {
             let folder = state::folder(&spec.name);
-            let context = UpContext { blueprint: folder.join(BLUEPRINT), data: folder.join("controller"), listen: self.listen };
+            let context =
+                UpContext { blueprint: folder.join(BLUEPRINT), data: folder.join("controller"), listen: self.listen };
             spec.controller = controller(&context);
             if let Some(controller) = spec.controller.as_mut().filter(|_| !self.no_controller) {
                 controller.files.insert(BLUEPRINT.to_owned(), text);
@@ -456,7 +459,10 @@ impl Which {
         match &down::known()[..] {
             [one] => Ok(one.clone()),
             [] => Err(LabError::NotFound { name: "-".into(), known: "none is up".into() }),
-            many => Err(LabError::NotFound { name: "-".into(), known: format!("say which with --lab: {}", many.join(", ")) }),
+            many => Err(LabError::NotFound {
+                name: "-".into(),
+                known: format!("say which with --lab: {}", many.join(", ")),
+            }),
         }
     }
 
@@ -482,7 +488,10 @@ impl Exec {
         let Some((program, args)) = self.command.split_first() else { return Ok(ExitCode::FAILURE) };
         // On success this process becomes the command: signals and terminal are its own.
         let error = lab.command(&self.node, program)?.args(args).exec();
-        Err(LabError::Io { what: format!("running {program} in {}", layout::fabric_namespace(lab.name())), source: error })
+        Err(LabError::Io {
+            what: format!("running {program} in {}", layout::fabric_namespace(lab.name())),
+            source: error,
+        })
     }
 }
 
@@ -506,7 +515,8 @@ impl ProbeArgs {
     }
 
     fn measure(&self, lab: &mut Lab, spec: &ProbeSpec) -> Result<ProbeReport, LabError> {
-        let third = Duration::try_from_secs_f64(self.seconds / 3.0).map_err(|e| LabError::spec("seconds", e, "a positive number"))?;
+        let third = Duration::try_from_secs_f64(self.seconds / 3.0)
+            .map_err(|e| LabError::spec("seconds", e, "a positive number"))?;
         let probe = Probe::start(lab, spec)?;
         // The probe's length is what was asked for: these pauses are the measurement.
         std::thread::sleep(third);
@@ -525,7 +535,8 @@ impl ProbeArgs {
 impl PingAll {
     fn run(&self) -> Result<ExitCode, LabError> {
         let lab = self.which.open()?;
-        let limit = Duration::try_from_secs_f64(self.seconds).map_err(|e| LabError::spec("seconds", e, "a positive number"))?;
+        let limit =
+            Duration::try_from_secs_f64(self.seconds).map_err(|e| LabError::spec("seconds", e, "a positive number"))?;
         let report = ping::ping_all(&lab, limit)?;
         println!("{report}");
         Ok(if report.all_answered() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -42,11 +42,14 @@ pub(crate) fn client(folder: &Path, name: &str, interface: &str, v6: bool) -> Re
     let script = folder.join("dhcp-script");
     if !script.exists() {
         std::fs::write(&script, SCRIPT).doing(|| format!("writing {}", script.display()))?;
-        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).doing(|| "making it executable".into())?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
+            .doing(|| "making it executable".into())?;
     }
     let script = script.display().to_string();
     let file = |kind: &str| folder.join(format!("{}.{kind}", name.replace(':', "-"))).display().to_string();
-    if let Ok(dhclient) = programs::find("dhclient", "PERGOLA_DHCLIENT").or_else(|_| fixed("/usr/sbin/dhclient", "/sbin/dhclient")) {
+    if let Ok(dhclient) =
+        programs::find("dhclient", "PERGOLA_DHCLIENT").or_else(|_| fixed("/usr/sbin/dhclient", "/sbin/dhclient"))
+    {
         let family = if v6 { "-6" } else { "-4" };
         let mut args = [family, "-d", "-sf", &script].map(str::to_owned).to_vec();
         args.extend(["-pf".to_owned(), file("pid"), "-lf".to_owned(), file("leases")]);

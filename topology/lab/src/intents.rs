@@ -44,8 +44,10 @@ impl LabSpec {
 /// A controller has to read the same: give it `pergola_blueprint::export` of this.
 pub fn with_endpoints(blueprint: &Blueprint) -> View {
     let mut intents = blueprint.intents().to_vec();
-    let taken: Vec<Endpoint> = blueprint.view().switches().flat_map(|s| [s.p4runtime.clone(), s.gnmi.clone()]).flatten().collect();
-    let mut free = (FIRST_PORT..).filter_map(|port| Endpoint::new("127.0.0.1", port).ok()).filter(|e| !taken.contains(e));
+    let taken: Vec<Endpoint> =
+        blueprint.view().switches().flat_map(|s| [s.p4runtime.clone(), s.gnmi.clone()]).flatten().collect();
+    let mut free =
+        (FIRST_PORT..).filter_map(|port| Endpoint::new("127.0.0.1", port).ok()).filter(|e| !taken.contains(e));
     for intent in &mut intents {
         if let AnyResource::Switch(switch) = intent
             && switch.p4runtime.is_none()
@@ -88,7 +90,9 @@ fn switch_spec(switch: &Switch, view: &View) -> Result<SwitchSpec, LabError> {
 fn socket_address(endpoint: &Endpoint, field: String) -> Result<SocketAddr, LabError> {
     let host = match endpoint.host() {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        text => text.parse().map_err(|_| LabError::spec(field, text, "an IP address or localhost: a lab has no DNS"))?,
+        text => {
+            text.parse().map_err(|_| LabError::spec(field, text, "an IP address or localhost: a lab has no DNS"))?
+        }
     };
     Ok(SocketAddr::new(host, endpoint.port()))
 }

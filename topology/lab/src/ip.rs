@@ -26,7 +26,9 @@ pub fn batch(namespace: Option<&NetNs>, lines: &[String]) -> Result<(), LabError
         None => run(),
     };
     let output = output.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => LabError::Program { name: "ip".into(), looked: "PATH; Debian's package is iproute2".into() },
+        std::io::ErrorKind::NotFound => {
+            LabError::Program { name: "ip".into(), looked: "PATH; Debian's package is iproute2".into() }
+        }
         _ => LabError::Io { what: "starting `ip`".into(), source: error },
     })?;
     if output.status.success() {

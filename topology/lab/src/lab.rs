@@ -144,7 +144,9 @@ impl Lab {
                 match (&spec.links[link].a, spec.links[link].b.is_port()) {
                     (End::Host(name), false) => {
                         let host = spec.hosts.iter().find(|h| &h.name == name);
-                        host.map_or(Ok(()), |h| ip::batch(Some(&self.open_namespace(&a.0)?), &layout::host_addresses(h)))
+                        host.map_or(Ok(()), |h| {
+                            ip::batch(Some(&self.open_namespace(&a.0)?), &layout::host_addresses(h))
+                        })
                     }
                     _ => Ok(()),
                 }
@@ -266,9 +268,11 @@ impl Lab {
         let Some(switch) = spec.switches.iter().find(|s| s.name == switch) else { return Ok(()) };
         for port in spec.ports_of(switch) {
             let end = End::Port { switch: switch.name.clone(), port };
-            let cut = self.state.cuts.iter().any(|(&l, &c)| {
-                c == Cut::Loud && (spec.links[l].a == end || spec.links[l].b == end)
-            });
+            let cut = self
+                .state
+                .cuts
+                .iter()
+                .any(|(&l, &c)| c == Cut::Loud && (spec.links[l].a == end || spec.links[l].b == end));
             if !(on && cut) {
                 let interface = layout::port_interface(spec, &switch.name, port);
                 control.set_up(&interface, on).doing(|| format!("setting {interface}"))?;
@@ -283,7 +287,14 @@ impl Lab {
     }
 
     /// Describes a process of this lab; its log is named after it.
-    pub(crate) fn process(&self, role: Role, namespace: &str, name: &str, program: PathBuf, args: Vec<String>) -> Process {
+    pub(crate) fn process(
+        &self,
+        role: Role,
+        namespace: &str,
+        name: &str,
+        program: PathBuf,
+        args: Vec<String>,
+    ) -> Process {
         let log = self.folder.join("logs").join(format!("{}.log", name.replace(':', "-")));
         Process { role, namespace: namespace.to_owned(), program, args, log, id: None, power_off: false }
     }

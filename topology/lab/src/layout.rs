@@ -129,8 +129,11 @@ pub fn fabric_batch(spec: &LabSpec) -> Vec<String> {
         for port in spec.ports_of(switch) {
             let is_here = |e: &End| matches!(e, End::Port { switch: s, port: p } if *s == switch.name && *p == port);
             if !spec.links.iter().any(|l| is_here(&l.a) || is_here(&l.b)) {
-                let (port_end, loose) = (port_interface(spec, &switch.name, port), loose_interface(spec, &switch.name, port));
-                lines.push(format!("link add name {port_end} mtu {CABLE_MTU} type veth peer name {loose} mtu {CABLE_MTU}"));
+                let (port_end, loose) =
+                    (port_interface(spec, &switch.name, port), loose_interface(spec, &switch.name, port));
+                lines.push(format!(
+                    "link add name {port_end} mtu {CABLE_MTU} type veth peer name {loose} mtu {CABLE_MTU}"
+                ));
                 up.push(format!("link set {port_end} up"));
             }
         }
@@ -274,7 +277,9 @@ mod tests {
         let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line} not in {lines:#?}");
         has("link add name s1-1 mtu 9000 type veth peer name leaf1-1 mtu 9000");
         let mac = spec().hosts[0].mac(0);
-        has(&format!("link add name leaf1-2 mtu 9000 index 100001 type veth peer name eth0 mtu 1500 address {mac} netns pergola.t.h1"));
+        has(&format!(
+            "link add name leaf1-2 mtu 9000 index 100001 type veth peer name eth0 mtu 1500 address {mac} netns pergola.t.h1"
+        ));
         has("link add name s1-3 mtu 9000 index 100003 type veth peer name cable1 mtu 9000 netns pergola.t.h2");
         has("link add name leaf1-9 mtu 9000 type veth peer name x0-9 mtu 9000");
         has("link set leaf1-9 up");

@@ -13,8 +13,8 @@ mod error;
 mod intents;
 mod ip;
 mod lab;
-mod office;
 pub mod layout;
+mod office;
 pub mod ping;
 pub mod probe;
 pub mod programs;
@@ -26,15 +26,15 @@ mod status;
 pub mod sys;
 mod up;
 
-pub use down::{Removed, down, known};
 pub use cli::UpContext;
+pub use down::{Removed, down, known};
 pub use error::LabError;
 pub use intents::with_endpoints;
 pub use lab::{Kill, Lab};
 pub use office::{controller, office};
 pub use spec::{
-    ControllerSpec, Dhcp, End, Forward, HostInterface, HostSpec, LabSpec, LinkSpec, Route, SwitchSpec, Target, UserHost,
-    UserHostsSpec, derived_mac, parse_mac,
+    ControllerSpec, Dhcp, End, Forward, HostInterface, HostSpec, LabSpec, LinkSpec, Route, SwitchSpec, Target,
+    UserHost, UserHostsSpec, derived_mac, parse_mac,
 };
 pub use state::{Cut, Role, base, folder};
 pub use status::{HostStatus, LinkState, LinkStatus, ProcessState, ProcessStatus, Status};

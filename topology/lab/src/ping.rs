@@ -119,7 +119,8 @@ pub fn ping(lab: &Lab, pairs: &[Pair], limit: Duration) -> Result<PingReport, La
     }
     let mut rtts: Vec<Option<Duration>> = vec![None; pairs.len()];
     std::thread::scope(|scope| {
-        let asked: Vec<_> = users.iter().map(|(group, of)| (of, scope.spawn(|| ask_group(lab, group, of, pairs, limit)))).collect();
+        let asked: Vec<_> =
+            users.iter().map(|(group, of)| (of, scope.spawn(|| ask_group(lab, group, of, pairs, limit)))).collect();
         for (n, rtt) in from_linux_hosts(lab, pairs, &linux, limit)? {
             rtts[n] = Some(rtt);
         }
@@ -140,7 +141,13 @@ pub fn ping_all(lab: &Lab, limit: Duration) -> Result<PingReport, LabError> {
     ping(lab, &all_pairs(lab)?, limit)
 }
 
-fn ask_group(lab: &Lab, group: &str, of: &[usize], pairs: &[Pair], limit: Duration) -> Result<Vec<Option<Duration>>, LabError> {
+fn ask_group(
+    lab: &Lab,
+    group: &str,
+    of: &[usize],
+    pairs: &[Pair],
+    limit: Duration,
+) -> Result<Vec<Option<Duration>>, LabError> {
     let name = |n: usize| pairs[n].from.split_once(':').map_or("", |(_, host)| host).to_owned();
     let question = Ask::Ping {
         pairs: of.iter().map(|&n| (name(n), pairs[n].address)).collect(),
@@ -160,7 +167,12 @@ struct Source {
     pairs: Vec<usize>,
 }
 
-fn from_linux_hosts(lab: &Lab, pairs: &[Pair], which: &[usize], limit: Duration) -> Result<Vec<(usize, Duration)>, LabError> {
+fn from_linux_hosts(
+    lab: &Lab,
+    pairs: &[Pair],
+    which: &[usize],
+    limit: Duration,
+) -> Result<Vec<(usize, Duration)>, LabError> {
     let mut by_source: BTreeMap<(&str, bool), Vec<usize>> = BTreeMap::new();
     for &n in which {
         by_source.entry((&pairs[n].from, pairs[n].address.is_ipv6())).or_default().push(n);
@@ -235,7 +247,9 @@ impl<'a> Round<'a> {
             while let Ok(length) = source.socket.recv(&mut buffer) {
                 let bytes = initialised(&buffer, length);
                 let Some((ident, sequence, _)) = echo_reply(source.v6, &bytes) else { continue };
-                let Some(&n) = source.pairs.get(usize::from(sequence)).filter(|_| ident == self.ident) else { continue };
+                let Some(&n) = source.pairs.get(usize::from(sequence)).filter(|_| ident == self.ident) else {
+                    continue;
+                };
                 let at = self.sent.get(&n).map(Instant::elapsed).unwrap_or_default();
                 self.answers.entry(n).or_insert(at);
             }

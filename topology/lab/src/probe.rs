@@ -125,7 +125,11 @@ impl ProbeReport {
 impl fmt::Display for ProbeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sent, received, lost, rate_pps, .. } = self;
-        writeln!(f, "sent {sent} at {rate_pps}/s, received {received}, lost {lost}, duplicated {}, reordered {}", self.duplicated, self.reordered)?;
+        writeln!(
+            f,
+            "sent {sent} at {rate_pps}/s, received {received}, lost {lost}, duplicated {}, reordered {}",
+            self.duplicated, self.reordered
+        )?;
         writeln!(f, "longest gap {:.2} ms, longest silence {:.2} ms", self.longest_gap_ms(), self.longest_silence_ms)?;
         let Latency { median, p99, max } = self.latency_us;
         write!(f, "latency median {median:.0} us, 99 % {p99:.0} us, max {max:.0} us")?;
@@ -189,7 +193,8 @@ fn target(lab: &Lab, spec: &ProbeSpec) -> Result<IpAddr, LabError> {
     }
     let family = if spec.v6 { "IPv6" } else { "IPv4" };
     lab.namespace(&spec.to)?;
-    lab.address(&spec.to, spec.v6).ok_or_else(|| LabError::spec("to", &spec.to, format!("a host with an {family} address")))
+    lab.address(&spec.to, spec.v6)
+        .ok_or_else(|| LabError::spec("to", &spec.to, format!("a host with an {family} address")))
 }
 
 /// The sending end.
@@ -214,8 +219,13 @@ fn open(lab: &Lab, spec: &ProbeSpec, to: IpAddr) -> Result<(Out, In), LabError> 
         let out = Out::Echo { socket, to: SocketAddr::new(to, 0), v6, first_ident };
         return Ok((out, In::Echo { socket: input, v6, first_ident, flows }));
     }
-    let any: SocketAddr = if spec.v6 { "[::]:0" } else { "0.0.0.0:0" }.parse().map_err(|e| LabError::spec("address", e, "an address"))?;
-    let input = lab.namespace(&spec.to)?.run(|| UdpSocket::bind(SocketAddr::new(to, 0))).and_then(|r| r).doing(|| opening(&spec.to))?;
+    let any: SocketAddr =
+        if spec.v6 { "[::]:0" } else { "0.0.0.0:0" }.parse().map_err(|e| LabError::spec("address", e, "an address"))?;
+    let input = lab
+        .namespace(&spec.to)?
+        .run(|| UdpSocket::bind(SocketAddr::new(to, 0)))
+        .and_then(|r| r)
+        .doing(|| opening(&spec.to))?;
     socket2::SockRef::from(&input).set_recv_buffer_size(8 << 20).doing(|| opening(&spec.to))?;
     input.set_nonblocking(true).doing(|| opening(&spec.to))?;
     let to = input.local_addr().doing(|| opening(&spec.to))?;
@@ -332,7 +342,8 @@ fn evaluate(sent: Sent, mut arrivals: Vec<Arrival>, rate_pps: u32) -> ProbeRepor
     let mut latencies: Vec<u64> = arrivals.iter().map(|a| a.received_ns.saturating_sub(a.sent_ns)).collect();
     latencies.sort_unstable();
     let at = |share: f64| latencies.get((latencies.len() as f64 * share) as usize).copied().unwrap_or(0) as f64 / 1e3;
-    report.latency_us = Latency { median: at(0.5), p99: at(0.99), max: latencies.last().copied().unwrap_or(0) as f64 / 1e3 };
+    report.latency_us =
+        Latency { median: at(0.5), p99: at(0.99), max: latencies.last().copied().unwrap_or(0) as f64 / 1e3 };
 
     let all = arrivals.len();
     arrivals.sort_unstable_by_key(|a| a.number);

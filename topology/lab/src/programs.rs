@@ -41,7 +41,9 @@ pub fn agent() -> Result<PathBuf, LabError> {
 
 /// The folder of our binary; for a test in `target/debug/deps`, also the one above.
 fn beside_us() -> Vec<PathBuf> {
-    let Some(folder) = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned)) else { return Vec::new() };
+    let Some(folder) = std::env::current_exe().ok().and_then(|p| p.parent().map(Path::to_owned)) else {
+        return Vec::new();
+    };
     let above = folder.parent().filter(|_| folder.ends_with("deps")).map(Path::to_owned);
     std::iter::once(folder).chain(above).collect()
 }

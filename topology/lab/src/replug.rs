@@ -29,7 +29,8 @@ pub(crate) fn replug(lab: &mut Lab, host: &str, cable: usize, to: &End) -> Resul
             let end = End::Port { switch: switch.clone(), port: *p };
             !spec.links.iter().any(|l| l.a == end || l.b == end)
         };
-        let ports: Vec<String> = spec.ports_of(new_switch).iter().filter(|p| free(p)).map(ToString::to_string).collect();
+        let ports: Vec<String> =
+            spec.ports_of(new_switch).iter().filter(|p| free(p)).map(ToString::to_string).collect();
         return Err(LabError::spec("to", to, format!("a port of {switch} without a cable: {}", ports.join(", "))));
     }
 
@@ -43,7 +44,8 @@ pub(crate) fn replug(lab: &mut Lab, host: &str, cable: usize, to: &End) -> Resul
     let host_name = layout::host_namespace(&spec.name, host);
     let (fabric, inside) = (lab.open_namespace(&fabric_name)?, lab.open_namespace(&host_name)?);
     let interface = layout::cable_interface(&spec, host, cable);
-    let (loose, left) = (layout::loose_interface(&spec, switch, *port), layout::loose_interface(&spec, old_switch, *old_port));
+    let (loose, left) =
+        (layout::loose_interface(&spec, switch, *port), layout::loose_interface(&spec, old_switch, *old_port));
     ip::batch(
         Some(&inside),
         &[

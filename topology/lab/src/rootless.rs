@@ -46,8 +46,11 @@ pub(crate) fn require_privilege() -> Result<(), LabError> {
     if is_inside() || uid() == 0 {
         return Ok(());
     }
-    Err(LabError::Privilege("not root: network namespaces need it. `pergola lab up` enters a user namespace by itself; a \
-         program that calls Lab::up has to run as root or under `unshare -Urnm`".to_owned()))
+    Err(LabError::Privilege(
+        "not root: network namespaces need it. `pergola lab up` enters a user namespace by itself; a \
+         program that calls Lab::up has to run as root or under `unshare -Urnm`"
+            .to_owned(),
+    ))
 }
 
 /// Whether a command has to go through a user namespace: neither root nor inside already.
@@ -83,7 +86,9 @@ pub fn enter(listen: &[std::net::SocketAddr]) -> Result<ExitStatus, LabError> {
         });
     }
     match command.status() {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSPC | libc::EINVAL | libc::EACCES)) => {
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSPC | libc::EINVAL | libc::EACCES)) =>
+        {
             Err(LabError::Privilege(format!(
                 "not root, and this kernel refuses an unprivileged user namespace ({error}); run as root, or allow them: \
                  sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces, or AppArmor's restriction"
@@ -96,10 +101,13 @@ pub fn enter(listen: &[std::net::SocketAddr]) -> Result<ExitStatus, LabError> {
 /// Runs this program again inside the namespaces of a lab that is up.
 pub fn join(lab: &str) -> Result<ExitStatus, LabError> {
     let folder = state::folder(lab);
-    let state = State::load(&folder).map_err(|_| LabError::NotFound { name: lab.to_owned(), known: "it left no state".into() })?;
+    let state = State::load(&folder)
+        .map_err(|_| LabError::NotFound { name: lab.to_owned(), known: "it left no state".into() })?;
     let gone = || LabError::NotFound { name: lab.to_owned(), known: "none of its processes runs".into() };
     let keeper = state.running().next().ok_or_else(gone)?;
-    let open = |kind: &str| File::open(format!("/proc/{}/ns/{kind}", keeper.pid)).doing(|| format!("opening the lab's {kind} namespace"));
+    let open = |kind: &str| {
+        File::open(format!("/proc/{}/ns/{kind}", keeper.pid)).doing(|| format!("opening the lab's {kind} namespace"))
+    };
     let (user, mount) = (open("user")?, open("mnt")?);
     let mut command = own_command()?;
     command.env(INSIDE, uid().to_string()).env(RUN_DIR, state::base());
@@ -145,7 +153,13 @@ fn private_run() -> io::Result<()> {
                 check(libc::mkdir(path.as_ptr(), 0o755))?;
                 let mut source = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
                 write_number(&mut source[14..25], fd);
-                check(libc::mount(source.as_ptr().cast(), path.as_ptr(), none, libc::MS_BIND | libc::MS_REC, none.cast()))?;
+                check(libc::mount(
+                    source.as_ptr().cast(),
+                    path.as_ptr(),
+                    none,
+                    libc::MS_BIND | libc::MS_REC,
+                    none.cast(),
+                ))?;
                 libc::close(fd);
             }
         }

@@ -315,11 +315,18 @@ impl LabSpec {
                     return Err(LabError::spec(field("cables"), cable, allowed));
                 }
                 let name = interface.name(n);
-                if name.len() > 15 || name.is_empty() || name.starts_with("cable") || name.contains('/') || !names.insert(name.clone()) {
+                if name.len() > 15
+                    || name.is_empty()
+                    || name.starts_with("cable")
+                    || name.contains('/')
+                    || !names.insert(name.clone())
+                {
                     return Err(LabError::spec(field("name"), name, "1 to 15 characters, not `cable...`, once a host"));
                 }
                 if let Some(mac) = &interface.mac {
-                    parse_mac(mac).ok_or_else(|| LabError::spec(field("mac"), mac, "six bytes, not multicast, like 02:00:00:00:00:01"))?;
+                    parse_mac(mac).ok_or_else(|| {
+                        LabError::spec(field("mac"), mac, "six bytes, not multicast, like 02:00:00:00:00:01")
+                    })?;
                 }
             }
         }
@@ -332,7 +339,9 @@ impl LabSpec {
                 let field = |what: &str| format!("user_hosts.{}.{}.{what}", users.name, host.name);
                 check_tags(field("tags"), &host.tags)?;
                 if let Some(mac) = &host.mac {
-                    parse_mac(mac).ok_or_else(|| LabError::spec(field("mac"), mac, "six bytes, not multicast, like 02:00:00:00:00:01"))?;
+                    parse_mac(mac).ok_or_else(|| {
+                        LabError::spec(field("mac"), mac, "six bytes, not multicast, like 02:00:00:00:00:01")
+                    })?;
                 }
                 if host.addresses.is_empty() || host.addresses.len() > 3 {
                     return Err(LabError::spec(field("addresses"), host.addresses.len(), "1 to 3"));

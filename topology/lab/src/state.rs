@@ -88,7 +88,14 @@ pub fn labs() -> Vec<String> {
 
 impl State {
     pub fn new(spec: LabSpec) -> Self {
-        Self { format: 1, spec, owner: ProcId::own(), complete: false, processes: BTreeMap::new(), cuts: BTreeMap::new() }
+        Self {
+            format: 1,
+            spec,
+            owner: ProcId::own(),
+            complete: false,
+            processes: BTreeMap::new(),
+            cuts: BTreeMap::new(),
+        }
     }
 
     pub fn load(folder: &Path) -> Result<Self, LabError> {

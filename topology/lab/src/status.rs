@@ -72,12 +72,7 @@ impl Status {
             },
             pid: p.id.map(|id| id.pid),
         });
-        Ok(Self {
-            lab: lab.name().to_owned(),
-            processes: processes.collect(),
-            links: links(lab)?,
-            hosts: hosts(lab),
-        })
+        Ok(Self { lab: lab.name().to_owned(), processes: processes.collect(), links: links(lab)?, hosts: hosts(lab) })
     }
 
     /// One line for a terminal.
@@ -93,7 +88,12 @@ impl Status {
             _ => ", controller up".to_owned(),
         };
         let whole = self.links.iter().filter(|l| l.state == LinkState::Up).count();
-        format!("{}: {up}/{all} switches{controller}, {whole}/{} cables, {} hosts", self.lab, self.links.len(), self.hosts.len())
+        format!(
+            "{}: {up}/{all} switches{controller}, {whole}/{} cables, {} hosts",
+            self.lab,
+            self.links.len(),
+            self.hosts.len()
+        )
     }
 }
 

@@ -18,7 +18,7 @@ use crate::sys::process::ProcId;
 use crate::{ip, programs};
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -37,17 +37,25 @@ pub(crate) fn up(spec: LabSpec, cancelled: &AtomicBool) -> Result<Lab, LabError>
     let name = spec.name.clone();
     clear_remains(&name)?;
     let folder = state::folder(&name);
-    fs::create_dir_all(state::base()).doing(|| format!("making {}", state::base().display()))?;
-    fs::create_dir(&folder).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => LabError::Exists(name.clone()),
-        _ => LabError::Io { what: format!("making {}", folder.display()), source: error },
-    })?;
+    make_folder(&name, &folder)?;
     let built = build(Lab::with(folder.clone(), State::new(spec)), cancelled);
     if built.is_err() {
         keep_logs(&folder);
         crate::down::down(&name)?;
     }
     built
+}
+
+/// Makes the lab's own folder. The last lab that goes down removes the common one, perhaps in this very moment.
+fn make_folder(name: &str, folder: &Path) -> Result<(), LabError> {
+    loop {
+        fs::create_dir_all(state::base()).doing(|| format!("making {}", state::base().display()))?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(LabError::Exists(name.to_owned())),
+            made => return made.doing(|| format!("making {}", folder.display())),
+        }
+    }
 }
 
 /// A lab of this name that died without `down` is cleared away; one that lives is an error.
@@ -264,11 +272,17 @@ fn start_dhcp(lab: &mut Lab, spec: &LabSpec) -> Result<(), LabError> {
 /// Starts what `process` describes, its output appended to its log. A helper of ours is waited for; it says `ready`.
 pub(crate) fn spawn(process: &Process) -> Result<ProcId, LabError> {
     let name = process.program.display();
-    let log = OpenOptions::new().create(true).append(true).open(&process.log).doing(|| format!("opening {}", process.log.display()))?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&process.log)
+        .doing(|| format!("opening {}", process.log.display()))?;
     let ready_line = matches!(process.role, Role::Shim | Role::UserHosts | Role::Proxy);
     let mut command = match process.namespace.as_str() {
         "" => std::process::Command::new(&process.program),
-        namespace => NetNs::open(namespace).doing(|| format!("opening namespace {namespace}"))?.command(&process.program),
+        namespace => {
+            NetNs::open(namespace).doing(|| format!("opening namespace {namespace}"))?.command(&process.program)
+        }
     };
     netns::detach(&mut command);
     command.args(&process.args).stdin(Stdio::null());
@@ -276,7 +290,11 @@ pub(crate) fn spawn(process: &Process) -> Result<ProcId, LabError> {
     command.stdout(if ready_line { Stdio::piped() } else { Stdio::from(log) });
     let mut child = command.spawn().doing(|| format!("starting {name}"))?;
     let pid = i32::try_from(child.id()).unwrap_or(-1);
-    let failed = |what: &str| LabError::Process { name: name.to_string(), what: what.to_owned(), log: state::tail(&process.log, 20) };
+    let failed = |what: &str| LabError::Process {
+        name: name.to_string(),
+        what: what.to_owned(),
+        log: state::tail(&process.log, 20),
+    };
     let id = ProcId::of(pid).ok_or_else(|| failed("ended at once"))?;
     if let Some(mut output) = child.stdout.take() {
         let mut fds = [poll::readable(output.as_raw_fd())];

@@ -44,15 +44,10 @@ impl Reconciler {
     pub(super) fn begin_cycle(&mut self, now: Nanos) {
         self.generation = self.generation.wrapping_add(1).max(1);
         let base = self.base_scopes.iter().map(|scope| match scope {
-            ReadScope::Table { id, .. } => {
-                ReadScope::Table { id: *id, meters: self.metered.contains_key(id) }
-            }
+            ReadScope::Table { id, .. } => ReadScope::Table { id: *id, meters: self.metered.contains_key(id) },
             other => *other,
         });
-        let waiting = base
-            .chain(self.special.keys().copied())
-            .filter(|s| !self.unreadable.contains(s))
-            .collect();
+        let waiting = base.chain(self.special.keys().copied()).filter(|s| !self.unreadable.contains(s)).collect();
         self.cycle = Some(Cycle {
             first: self.phase == Phase::Reading,
             generation: self.generation,
@@ -112,12 +107,7 @@ impl Reconciler {
         match result {
             Ok(()) => {}
             // Not every switch can read everything back.
-            Err(f)
-                if matches!(
-                    f.code,
-                    Code::Unimplemented | Code::InvalidArgument | Code::NotFound
-                ) =>
-            {
+            Err(f) if matches!(f.code, Code::Unimplemented | Code::InvalidArgument | Code::NotFound) => {
                 self.unreadable.insert(scope);
             }
             Err(_) => {
@@ -129,16 +119,14 @@ impl Reconciler {
     }
 
     fn end_cycle_if_done(&mut self, now: Nanos) {
-        let over =
-            |c: &Cycle| c.waiting.is_empty() && c.reading.is_empty() && c.departing.is_none();
+        let over = |c: &Cycle| c.waiting.is_empty() && c.reading.is_empty() && c.departing.is_none();
         let Some(cycle) = self.cycle.take_if(|c| over(c)) else { return };
         for slot in self.table.numbers() {
             if !self.table.exists(slot) {
                 continue;
             }
             let s = self.table.get(slot);
-            if s.seen == cycle.generation || s.flying || (!cycle.first && s.written >= cycle.clock)
-            {
+            if s.seen == cycle.generation || s.flying || (!cycle.first && s.written >= cycle.clock) {
                 continue;
             }
             let readable = !self.unreadable.iter().any(|scope| scope.holds(&s.key));

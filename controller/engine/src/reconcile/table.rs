@@ -65,9 +65,7 @@ pub(super) struct Table {
 impl Table {
     pub fn find(&self, key: &EntityKey) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        self.index
-            .find(hash, |i| self.slots[*i as usize].as_ref().is_some_and(|s| s.key == *key))
-            .copied()
+        self.index.find(hash, |i| self.slots[*i as usize].as_ref().is_some_and(|s| s.key == *key)).copied()
     }
 
     /// The slot of a key, made if there is none.

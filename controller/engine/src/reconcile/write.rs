@@ -54,10 +54,7 @@ impl Reconciler {
     /// until what it builds on was answered: a put for puts of lower rank, a delete for everything before it.
     fn may_depart(&self, phase: u16) -> bool {
         let deletes = self.queue.is_delete(phase);
-        !self
-            .flights
-            .values()
-            .any(|f| f.phase < phase && (deletes || !self.queue.is_delete(f.phase)))
+        !self.flights.values().any(|f| f.phase < phase && (deletes || !self.queue.is_delete(f.phase)))
     }
 
     fn depart(&mut self, phase: u16, slots: Vec<u32>) -> Vec<WriteOp> {
@@ -159,11 +156,7 @@ impl Reconciler {
         let attempts = s.attempts;
         let lasting = matches!(
             fault.code,
-            Code::InvalidArgument
-                | Code::Unimplemented
-                | Code::OutOfRange
-                | Code::PermissionDenied
-                | Code::NotFound
+            Code::InvalidArgument | Code::Unimplemented | Code::OutOfRange | Code::PermissionDenied | Code::NotFound
         );
         let head_start = if lasting { 5 } else { 0 };
         let step = u32::from(attempts - 1).saturating_add(head_start).min(20);
@@ -179,8 +172,7 @@ impl Reconciler {
     fn batch_refused(&mut self, flight: &Flight, fault: &Fault, now: Nanos) {
         self.counters.write_errors += 1;
         let alone = flight.ops.len() == 1;
-        let splits =
-            !matches!(fault.code, Code::PermissionDenied | Code::Unavailable | Code::Cancelled);
+        let splits = !matches!(fault.code, Code::PermissionDenied | Code::Unavailable | Code::Cancelled);
         if splits && !alone {
             self.batch = (flight.ops.len() / 2).max(1);
         }

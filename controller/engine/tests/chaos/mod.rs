@@ -10,9 +10,7 @@ use p4runtime_proto::p4::v1;
 use pergola_engine::{Device, ReconcileConfig, Reconciler, WriteOrder};
 use pergola_pipeline::{Entity, EntityKey, EntityValue, Kind, TableEntryBuilder};
 use pergola_plan::DeviceDelta;
-use pergola_southbound::{
-    Fault, Input, Nanos, Output, PipelineSeen, ReadScope, Session, SessionConfig, Verb, WriteOp,
-};
+use pergola_southbound::{Fault, Input, Nanos, Output, PipelineSeen, ReadScope, Session, SessionConfig, Verb, WriteOp};
 use tonic::Code;
 
 pub const NEXT: u32 = 20;
@@ -87,11 +85,7 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> World {
-        let config = ReconcileConfig {
-            batch: 8,
-            audit_interval: Duration::from_secs(3),
-            ..ReconcileConfig::default()
-        };
+        let config = ReconcileConfig { batch: 8, audit_interval: Duration::from_secs(3), ..ReconcileConfig::default() };
         World::with(seed, config, scopes())
     }
 
@@ -115,10 +109,7 @@ impl World {
 
     fn device(config: ReconcileConfig, scopes: Vec<ReadScope>) -> Device {
         let order = Arc::new(WriteOrder::new([NEXT, ROUTE]));
-        Device::new(
-            Session::new(SessionConfig::new(1, ELECTION, 99)),
-            Reconciler::new(config, order, scopes),
-        )
+        Device::new(Session::new(SessionConfig::new(1, ELECTION, 99)), Reconciler::new(config, order, scopes))
     }
 
     /// A controller that knows nothing of the one before.
@@ -161,8 +152,7 @@ impl World {
             }
             let arrival = self.coming.keys().next().map(|k| k.0);
             let timeout = self.device.next_timeout();
-            let Some(at) = arrival.into_iter().chain(timeout).min().filter(|at| *at <= until)
-            else {
+            let Some(at) = arrival.into_iter().chain(timeout).min().filter(|at| *at <= until) else {
                 self.now = until;
                 return false;
             };
@@ -197,8 +187,7 @@ impl World {
             Output::Disconnect => self.coming.clear(),
             Output::Send(message) => {
                 if let Some(v1::stream_message_request::Update::Arbitration(a)) = message.update {
-                    let update =
-                        v1::MasterArbitrationUpdate { status: Some(Default::default()), ..a };
+                    let update = v1::MasterArbitrationUpdate { status: Some(Default::default()), ..a };
                     let update = v1::stream_message_response::Update::Arbitration(update);
                     let message = v1::StreamMessageResponse { update: Some(update) };
                     self.answer(Input::Stream(Box::new(message)), 100);
@@ -274,8 +263,7 @@ impl World {
             return Err(Fault::new(Code::FailedPrecondition, "no pipeline"));
         }
         if self.random.chance(self.faults.update_error) {
-            let codes =
-                [Code::ResourceExhausted, Code::Internal, Code::InvalidArgument, Code::Unknown];
+            let codes = [Code::ResourceExhausted, Code::Internal, Code::InvalidArgument, Code::Unknown];
             return Err(Fault::new(codes[self.random.below(4) as usize], "chaos"));
         }
         let there = self.held.contains_key(&op.key);
@@ -308,12 +296,8 @@ impl World {
         if !self.strict {
             return;
         }
-        let nexts: BTreeSet<String> = self
-            .held
-            .keys()
-            .filter(|k| k.table_id() == Some(NEXT))
-            .map(|k| format!("{:?}", k.view()))
-            .collect();
+        let nexts: BTreeSet<String> =
+            self.held.keys().filter(|k| k.table_id() == Some(NEXT)).map(|k| format!("{:?}", k.view())).collect();
         for (key, value) in self.held.iter().filter(|(k, _)| k.table_id() == Some(ROUTE)) {
             let pergola_pipeline::entity::ValueView::Action { action, .. } = value.view() else {
                 continue;

@@ -38,11 +38,7 @@ pub struct LiveSwitch {
 
 impl LiveSwitch {
     pub fn start(device_id: u64, address: SocketAddr) -> LiveSwitch {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
         let options = SwitchOptions { cpu_port: Some(255), ..SwitchOptions::default() };
         let plane = DataPlane::new(None, options).unwrap();
@@ -90,16 +86,11 @@ pub struct Site {
 impl Site {
     /// The example with its switches started and its intents stored.
     pub async fn start(example: &str) -> Site {
-        let path = format!(
-            "{}/../../topology/blueprint/examples/{example}.yaml",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let view =
-            pergola_blueprint::parse(&std::fs::read_to_string(path).unwrap()).unwrap().view();
+        let path = format!("{}/../../topology/blueprint/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let view = pergola_blueprint::parse(&std::fs::read_to_string(path).unwrap()).unwrap().view();
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(
-            EmbeddedStore::open(dir.path().join("store"), EmbeddedOptions::default()).unwrap(),
-        );
+        let store: Arc<dyn Store> =
+            Arc::new(EmbeddedStore::open(dir.path().join("store"), EmbeddedOptions::default()).unwrap());
         let mut switches = BTreeMap::new();
         let mut resources = view.intents();
         for resource in &mut resources {
@@ -110,8 +101,7 @@ impl Site {
             switch.security = Security::Plaintext(PlaintextReason::Lab);
             switches.insert(switch.name.clone(), live);
         }
-        let pipeline =
-            Arc::new(Pipeline::from_text(fabric::P4INFO, fabric::JSON.to_vec()).unwrap());
+        let pipeline = Arc::new(Pipeline::from_text(fabric::P4INFO, fabric::JSON.to_vec()).unwrap());
         let site = Site { store, switches, resources, pipeline, _dir: dir };
         for resource in &site.resources {
             site.put(resource).await;

@@ -30,8 +30,7 @@ impl Findings<'_> {
             self.conflict("mac", host.mac, allowed);
         }
         let key = HostKey::new(host.mac, host.vlan);
-        let twin =
-            self.view.host_intents_of(&key).find(|other| self.meets(&other.name, &host.name));
+        let twin = self.view.host_intents_of(&key).find(|other| self.meets(&other.name, &host.name));
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             let allowed = format!("one of its own in VLAN {}; {twin} has this one", host.vlan);
             self.conflict("mac", host.mac, allowed);
@@ -52,11 +51,9 @@ impl Findings<'_> {
             if let Some(subnet) = subnet {
                 // Link-local addresses belong to no subnet and to each (RFC 4291 2.5.6).
                 let link_local = matches!(ip, std::net::IpAddr::V6(a) if a.is_unicast_link_local());
-                let prefixes: Vec<String> =
-                    subnet.all_prefixes().map(|prefix| prefix.to_string()).collect();
+                let prefixes: Vec<String> = subnet.all_prefixes().map(|prefix| prefix.to_string()).collect();
                 if !prefixes.is_empty() && !link_local && subnet.prefix_of(*ip).is_none() {
-                    let allowed =
-                        format!("an address of subnet {}: {}", subnet.name, prefixes.join(", "));
+                    let allowed = format!("an address of subnet {}: {}", subnet.name, prefixes.join(", "));
                     self.invalid(&field, ip, allowed);
                 }
                 if subnet.gateways.iter().any(|gateway| gateway.address() == *ip) {
@@ -66,9 +63,8 @@ impl Findings<'_> {
             }
             let taken = self.view.hosts_by_ip(*ip).find_map(|other| {
                 let declared = other.declared.as_ref()?;
-                let same = declared.vlan == host.vlan
-                    && self.meets(&declared.name, &host.name)
-                    && declared.ips.contains(ip);
+                let same =
+                    declared.vlan == host.vlan && self.meets(&declared.name, &host.name) && declared.ips.contains(ip);
                 same.then(|| declared.name.clone())
             });
             if let Some(taken) = taken {
@@ -91,9 +87,10 @@ impl Findings<'_> {
             }
         }
         if let [one, other] = &host.attachments[..] {
-            let paired = self.view.switch(&one.switch).is_some_and(|s| {
-                s.pair.as_ref() == Some(&other.switch) && one.switch != other.switch
-            });
+            let paired = self
+                .view
+                .switch(&one.switch)
+                .is_some_and(|s| s.pair.as_ref() == Some(&other.switch) && one.switch != other.switch);
             if !paired {
                 let found = format!("{one} and {other}");
                 self.invalid("attachments", found, "two ports on the two leaves of a pair");
@@ -111,9 +108,7 @@ impl Findings<'_> {
             return;
         };
         let twin = self.view.multicast_groups().find(|other| {
-            self.meets(&other.name, &group.name)
-                && other.subnet == group.subnet
-                && other.group == group.group
+            self.meets(&other.name, &group.name) && other.subnet == group.subnet && other.group == group.group
         });
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             let allowed = format!("one of its own in subnet {}; {twin} has it", group.subnet);
@@ -196,10 +191,7 @@ impl Findings<'_> {
                     self.invalid(&field, hop, "an address of the family the rule matches");
                 }
             }
-            RuleAction::Permit
-            | RuleAction::Deny
-            | RuleAction::MirrorToController
-            | RuleAction::Police(_) => {}
+            RuleAction::Permit | RuleAction::Deny | RuleAction::MirrorToController | RuleAction::Police(_) => {}
         }
     }
 }

@@ -60,11 +60,7 @@ impl Findings<'_> {
                     self.access_device(device);
                 }
             }
-            Kind::DeviceState
-            | Kind::PortState
-            | Kind::LinkState
-            | Kind::HostLocation
-            | Kind::CablingFault => {}
+            Kind::DeviceState | Kind::PortState | Kind::LinkState | Kind::HostLocation | Kind::CablingFault => {}
         }
     }
 
@@ -105,8 +101,7 @@ impl Findings<'_> {
             if let Some(address) = switch.loopback_v6.filter(|a| Some(*a) == other.loopback_v6) {
                 self.conflict("loopback_v6", address, taken("loopback"));
             }
-            let same = |field: &Option<crate::ip::Endpoint>,
-                        theirs: &Option<crate::ip::Endpoint>| {
+            let same = |field: &Option<crate::ip::Endpoint>, theirs: &Option<crate::ip::Endpoint>| {
                 field.clone().filter(|f| Some(f) == theirs.as_ref())
             };
             if let Some(endpoint) = same(&switch.p4runtime, &other.p4runtime) {
@@ -143,8 +138,7 @@ impl Findings<'_> {
             Some(other) => match &other.pair {
                 Some(back) if *back == switch.name => {}
                 Some(third) => {
-                    let allowed =
-                        format!("a leaf that names {} too; it names {third}", switch.name);
+                    let allowed = format!("a leaf that names {} too; it names {third}", switch.name);
                     self.conflict("pair", pair, allowed);
                 }
                 None => {
@@ -185,11 +179,7 @@ impl Findings<'_> {
             }
             PortMode::Native { native, tagged } => {
                 if tagged.is_empty() {
-                    self.invalid(
-                        "mode.native.tagged",
-                        "none",
-                        "one VLAN or more, or mode untagged",
-                    );
+                    self.invalid("mode.native.tagged", "none", "one VLAN or more, or mode untagged");
                 }
                 self.repeated("mode.native.tagged", tagged);
                 if let Some(i) = tagged.iter().position(|vlan| vlan == native) {

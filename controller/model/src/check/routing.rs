@@ -8,10 +8,7 @@ use crate::subnet::Subnet;
 
 impl Findings<'_> {
     pub(super) fn subnet(&mut self, subnet: &Arc<Subnet>) {
-        let twin = self
-            .view
-            .subnets_of_vlan(subnet.vlan)
-            .find(|other| self.meets(&other.name, &subnet.name));
+        let twin = self.view.subnets_of_vlan(subnet.vlan).find(|other| self.meets(&other.name, &subnet.name));
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             self.conflict("vlan", subnet.vlan, format!("a VLAN of its own; {twin} has this one"));
         }
@@ -19,8 +16,7 @@ impl Findings<'_> {
         self.repeated("gateways", &addresses);
         for (i, gateway) in subnet.gateways.iter().enumerate() {
             let field = format!("gateways[{i}]");
-            let family: Vec<_> =
-                subnet.prefixes.iter().filter(|p| p.is_ipv4() == gateway.is_ipv4()).collect();
+            let family: Vec<_> = subnet.prefixes.iter().filter(|p| p.is_ipv4() == gateway.is_ipv4()).collect();
             if !family.is_empty() && !family.contains(&&gateway.prefix()) {
                 let list: Vec<String> = family.iter().map(|p| p.to_string()).collect();
                 let allowed = format!("a gateway inside the subnet's prefix: {}", list.join(", "));
@@ -43,8 +39,7 @@ impl Findings<'_> {
                 .filter(|o| self.meets(&o.name, &subnet.name) && o.domain == subnet.domain)
                 .find_map(|o| Some((o, o.all_prefixes().find(|p| p.overlaps(prefix))?)));
             if let Some((other, theirs)) = overlapping {
-                let allowed =
-                    format!("a prefix that does not overlap {theirs} of subnet {}", other.name);
+                let allowed = format!("a prefix that does not overlap {theirs} of subnet {}", other.name);
                 self.conflict(&field, prefix, allowed);
             }
         }

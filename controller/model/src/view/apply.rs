@@ -129,20 +129,14 @@ impl View {
                 self.site = Some(Arc::new(new));
                 Some(change)
             }
-            AnyResource::Switch(new) => {
-                replace(&mut self.switches, new.name.clone(), Some(new)).map(|r| r.change)
-            }
+            AnyResource::Switch(new) => replace(&mut self.switches, new.name.clone(), Some(new)).map(|r| r.change),
             AnyResource::Port(new) => self.set_port(new.id.clone(), Some(new)),
             AnyResource::Link(new) => self.set_link(new.id.clone(), Some(new)),
             AnyResource::Subnet(new) => self.set_subnet(new.name.clone(), Some(new)),
             AnyResource::Host(new) => self.set_host_intent(new.name.clone(), Some(new)),
             AnyResource::Route(new) => self.set_route(new.id(), Some(new)),
-            AnyResource::Policy(new) => {
-                replace(&mut self.policies, new.name.clone(), Some(new)).map(|r| r.change)
-            }
-            AnyResource::Multicast(new) => {
-                replace(&mut self.multicast, new.name.clone(), Some(new)).map(|r| r.change)
-            }
+            AnyResource::Policy(new) => replace(&mut self.policies, new.name.clone(), Some(new)).map(|r| r.change),
+            AnyResource::Multicast(new) => replace(&mut self.multicast, new.name.clone(), Some(new)).map(|r| r.change),
             AnyResource::AccessDevice(new) => {
                 replace(&mut self.access_devices, new.name.clone(), Some(new)).map(|r| r.change)
             }
@@ -163,9 +157,7 @@ impl View {
     /// Removes one resource and keeps the revision. `None` when it was not there.
     pub fn remove(&mut self, key: &Key) -> Option<ChangeKind> {
         let shapes = match key.kind {
-            Kind::Port | Kind::PortState => {
-                key.name.parse().is_ok_and(|port| self.is_fabric_port(&port))
-            }
+            Kind::Port | Kind::PortState => key.name.parse().is_ok_and(|port| self.is_fabric_port(&port)),
             kind => shapes_topology(kind),
         };
         let change = self.remove_inner(key)?;
@@ -280,11 +272,7 @@ impl View {
         Some(done.change)
     }
 
-    fn set_host_intent(
-        &mut self,
-        name: crate::names::HostName,
-        new: Option<HostIntent>,
-    ) -> Option<ChangeKind> {
+    fn set_host_intent(&mut self, name: crate::names::HostName, new: Option<HostIntent>) -> Option<ChangeKind> {
         let done = replace(&mut self.host_intents, name.clone(), new)?;
         let key = |host: &Arc<HostIntent>| HostKey::new(host.mac, host.vlan);
         let (old, new) = (done.old.as_ref().map(key), done.new.as_ref().map(key));
@@ -365,11 +353,7 @@ struct Replaced<T> {
 }
 
 /// Puts or removes one value; `None` when that changes nothing.
-fn replace<K: Ord + Clone, T: PartialEq>(
-    map: &mut OrdMap<K, Arc<T>>,
-    key: K,
-    new: Option<T>,
-) -> Option<Replaced<T>> {
+fn replace<K: Ord + Clone, T: PartialEq>(map: &mut OrdMap<K, Arc<T>>, key: K, new: Option<T>) -> Option<Replaced<T>> {
     match new {
         Some(new) => {
             if map.get(&key).is_some_and(|old| **old == new) {

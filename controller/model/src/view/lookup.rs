@@ -12,9 +12,7 @@ use crate::ip::Prefix;
 use crate::link::Link;
 use crate::mac::MacAddr;
 use crate::multicast::MulticastGroup;
-use crate::names::{
-    AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName,
-};
+use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName};
 use crate::observed::{CablingFault, DeviceState, HostLocation, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;
@@ -188,11 +186,7 @@ impl View {
     }
 
     /// The subnets with exactly this prefix.
-    pub fn subnets_with_prefix(
-        &self,
-        domain: &DomainName,
-        prefix: Prefix,
-    ) -> impl Iterator<Item = &Arc<Subnet>> {
+    pub fn subnets_with_prefix(&self, domain: &DomainName, prefix: Prefix) -> impl Iterator<Item = &Arc<Subnet>> {
         self.prefix_subnets.of(&(domain.clone(), prefix)).filter_map(|name| self.subnets.get(name))
     }
 
@@ -330,10 +324,11 @@ impl View {
         std::iter::from_fn(move || {
             let found = *self.next_hop_sets.from(from?).next()?.0;
             from = match found {
-                IpAddr::V4(ip) => Some(u32::from(ip).checked_add(1).map_or(
-                    IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-                    |next| IpAddr::V4(next.into()),
-                )),
+                IpAddr::V4(ip) => Some(
+                    u32::from(ip)
+                        .checked_add(1)
+                        .map_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), |next| IpAddr::V4(next.into())),
+                ),
                 IpAddr::V6(ip) => u128::from(ip).checked_add(1).map(|next| IpAddr::V6(next.into())),
             };
             Some(found)
@@ -376,9 +371,7 @@ impl View {
         }
         let name = &*key.name;
         match key.kind {
-            Kind::Site => {
-                self.site.as_ref().filter(|_| name == "site").map(|s| Site::clone(s).into())
-            }
+            Kind::Site => self.site.as_ref().filter(|_| name == "site").map(|s| Site::clone(s).into()),
             Kind::Switch => at(&self.switches, name),
             Kind::Port => at(&self.ports, name),
             Kind::Link => at(&self.links, name),
@@ -391,18 +384,14 @@ impl View {
             Kind::DeviceState => at(&self.device_states, name),
             Kind::PortState => at(&self.port_states, name),
             Kind::LinkState => at(&self.link_states, name),
-            Kind::HostLocation => {
-                self.host_location(&name.parse().ok()?).map(|l| HostLocation::clone(l).into())
-            }
+            Kind::HostLocation => self.host_location(&name.parse().ok()?).map(|l| HostLocation::clone(l).into()),
             Kind::CablingFault => at(&self.cabling_faults, name),
         }
     }
 
     /// Every resource of a kind, in order.
     pub fn all(&self, kind: Kind) -> Vec<AnyResource> {
-        fn every<'a, T: Clone + Into<AnyResource> + 'a>(
-            values: impl Iterator<Item = &'a Arc<T>>,
-        ) -> Vec<AnyResource> {
+        fn every<'a, T: Clone + Into<AnyResource> + 'a>(values: impl Iterator<Item = &'a Arc<T>>) -> Vec<AnyResource> {
             values.map(|value| T::clone(value).into()).collect()
         }
         match kind {

@@ -17,9 +17,7 @@ use crate::ids::{LinkId, PortId, VlanId};
 use crate::ip::Prefix;
 use crate::link::Link;
 use crate::multicast::MulticastGroup;
-use crate::names::{
-    AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName,
-};
+use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName};
 use crate::observed::{CablingFault, DeviceState, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;

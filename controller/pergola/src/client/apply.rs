@@ -70,18 +70,16 @@ pub fn read(file: &str) -> anyhow::Result<String> {
 
 /// Tells a blueprint from resources, and reads these. The errors name the document and the field.
 pub fn parse(text: &str) -> anyhow::Result<Input> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)
-        .map_err(|error| anyhow::anyhow!("{}", error.without_snippet()))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(text).map_err(|error| anyhow::anyhow!("{}", error.without_snippet()))?;
     let mut all = Vec::new();
     for document in documents {
         match document {
             Value::Array(items) => all.extend(items),
-            Value::Object(mut fields) if fields.contains_key("items") => {
-                match fields.remove("items") {
-                    Some(Value::Array(items)) => all.extend(items),
-                    _ => bail!("items: allowed: a list of resources"),
-                }
-            }
+            Value::Object(mut fields) if fields.contains_key("items") => match fields.remove("items") {
+                Some(Value::Array(items)) => all.extend(items),
+                _ => bail!("items: allowed: a list of resources"),
+            },
             Value::Object(fields) if !fields.contains_key("kind") => {
                 if all.is_empty() {
                     return Ok(Input::Blueprint);
@@ -129,17 +127,14 @@ fn resource(document: Value) -> Result<(AnyResource, Option<u64>), String> {
     if let Some(field) = fields.keys().next() {
         return Err(format!("{field}: unknown, allowed: kind, name, revision, body"));
     }
-    let label = name
-        .as_ref()
-        .map_or_else(|| kind.to_string(), |n| format!("{kind}/{}", super::entries::plain(n)));
+    let label = name.as_ref().map_or_else(|| kind.to_string(), |n| format!("{kind}/{}", super::entries::plain(n)));
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(body, &mut track);
-    let resource = AnyResource::deserialize(kind, tracked).map_err(|error| {
-        match track.path().to_string().as_str() {
+    let resource =
+        AnyResource::deserialize(kind, tracked).map_err(|error| match track.path().to_string().as_str() {
             "." => format!("{label}: {error}"),
             path => format!("{label}: {path}: {error}"),
-        }
-    })?;
+        })?;
     match name {
         Some(Value::String(name)) if name != resource.name() => {
             Err(format!("name: found `{name}`, allowed: {}, as the body says", resource.name()))
@@ -174,23 +169,14 @@ pub fn apply(apply: &Apply, out: &mut dyn Write) -> anyhow::Result<()> {
         let revision = revision.filter(|_| apply.if_unchanged);
         let said = put(&client, resource, revision, apply.dry_run).with_context(|| {
             let rest = resources.put.len() - done;
-            format!(
-                "{} ({done} of {} were applied, {rest} were not)",
-                resource.key(),
-                resources.put.len()
-            )
+            format!("{} ({done} of {} were applied, {rest} were not)", resource.key(), resources.put.len())
         })?;
         writeln!(out, "{} {said}", resource.key())?;
     }
     Ok(())
 }
 
-fn put(
-    client: &Client,
-    resource: &AnyResource,
-    if_match: Option<u64>,
-    dry_run: bool,
-) -> Result<&'static str, Error> {
+fn put(client: &Client, resource: &AnyResource, if_match: Option<u64>, dry_run: bool) -> Result<&'static str, Error> {
     let path = format!("/{}/{}", resource.kind(), in_path(&resource.name()));
     let body = resource.to_json();
     let there = client.find(&path)?;
@@ -225,9 +211,7 @@ mod tests {
 
     fn keys(text: &str) -> (Vec<(String, Option<u64>)>, Vec<String>) {
         match parse(text).unwrap() {
-            Input::Resources(r) => {
-                (r.put.iter().map(|(r, n)| (r.key().to_string(), *n)).collect(), r.skipped)
-            }
+            Input::Resources(r) => (r.put.iter().map(|(r, n)| (r.key().to_string(), *n)).collect(), r.skipped),
             Input::Blueprint => panic!("a blueprint"),
         }
     }
@@ -251,11 +235,7 @@ mod tests {
         let json = r#"[{"kind":"port","body":{"id":"leaf1/3","mode":{"untagged":{"vlan":10}}}},
                        {"kind":"subnet","body":{"name":"red","vlan":10}}]"#;
         let (put, _) = keys(json);
-        assert_eq!(
-            put,
-            [("subnet/red".into(), None), ("port/leaf1/3".into(), None)],
-            "subnets first"
-        );
+        assert_eq!(put, [("subnet/red".into(), None), ("port/leaf1/3".into(), None)], "subnets first");
         let documents = format!("{one}---\n{}", one.replace("10.9", "10.8"));
         assert_eq!(keys(&documents).0.len(), 2);
         let item = super::super::rows::Item {
@@ -270,8 +250,7 @@ mod tests {
             revision: 7,
             body: serde_json::json!({ "id": "leaf1/1~spine1/1" }),
         };
-        let listed =
-            serde_json::json!({ "kind": "link", "items": [item.to_json(), link.to_json()] });
+        let listed = serde_json::json!({ "kind": "link", "items": [item.to_json(), link.to_json()] });
         let (put, skipped) = keys(&super::super::table::yaml(&listed));
         assert_eq!(put, [("link/leaf1/1~spine1/1".into(), Some(7))]);
         assert_eq!(skipped, ["port-state/leaf1/3"]);

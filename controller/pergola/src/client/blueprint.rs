@@ -119,24 +119,14 @@ fn ask(text: &str, connection: &Connection) -> anyhow::Result<Value> {
 }
 
 /// Shows what a blueprint would change.
-pub fn plan_on_server(
-    file: &str,
-    text: &str,
-    connection: &Connection,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
+pub fn plan_on_server(file: &str, text: &str, connection: &Connection, out: &mut dyn Write) -> anyhow::Result<()> {
     checked(file, text)?;
     let plan = ask(text, connection)?;
     Ok(out.write_all(plan::render(&plan, false).as_bytes())?)
 }
 
 /// Applies a blueprint and says what that changed.
-pub fn apply_text(
-    file: &str,
-    text: &str,
-    connection: &Connection,
-    out: &mut dyn Write,
-) -> anyhow::Result<()> {
+pub fn apply_text(file: &str, text: &str, connection: &Connection, out: &mut dyn Write) -> anyhow::Result<()> {
     checked(file, text)?;
     let client = Client::new(connection)?;
     let path = "/blueprint";
@@ -171,10 +161,7 @@ mod tests {
     fn a_wrong_file_is_shown_with_its_lines() {
         let text = EXAMPLE.replace("vlan: 10\n", "vlan: 4095\n");
         let error = checked("site.yaml", &text).unwrap_err().to_string();
-        assert!(
-            error.contains("site.yaml:") && error.contains("found `4095`, allowed: 1 to 4094"),
-            "{error}"
-        );
+        assert!(error.contains("site.yaml:") && error.contains("found `4095`, allowed: 1 to 4094"), "{error}");
         assert!(error.contains("| "), "the line itself: {error}");
     }
 
@@ -185,16 +172,12 @@ mod tests {
         let n = wanted().intents().len();
         let plan = offline(&empty, wanted());
         let text = plan::render(&plan, false);
-        for words in
-            ["  + switch/leaf1\n", "leaf2: ", " to add, 0 to change, 0 to remove", "10.66.0.0/16"]
-        {
+        for words in ["  + switch/leaf1\n", "leaf2: ", " to add, 0 to change, 0 to remove", "10.66.0.0/16"] {
             assert!(text.contains(words), "{words} is missing:\n{text}");
         }
         let last = text.lines().last().unwrap();
         assert!(
-            last.starts_with(&format!(
-                "intents: {n} to create, 0 to change, 0 to delete; entries on 4 switches: "
-            )),
+            last.starts_with(&format!("intents: {n} to create, 0 to change, 0 to delete; entries on 4 switches: ")),
             "{last}"
         );
         let same = plan::render(&offline(&wanted().view(), wanted()), false);

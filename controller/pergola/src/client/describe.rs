@@ -55,9 +55,7 @@ pub fn run(describe: &Describe, out: &mut dyn Write) -> anyhow::Result<()> {
     let name = match (&describe.name, kind) {
         (Some(name), _) => name.clone(),
         (None, Kind::Site) => "site".into(),
-        (None, _) => bail!(
-            "a name is missing: `pergola describe {kind} NAME`; `pergola get {kind}` lists them"
-        ),
+        (None, _) => bail!("a name is missing: `pergola describe {kind} NAME`; `pergola get {kind}` lists them"),
     };
     let client = Client::new(&describe.connection)?;
     let picture = look(&client, kind, &name, !describe.no_counters)?;
@@ -69,9 +67,7 @@ pub fn run(describe: &Describe, out: &mut dyn Write) -> anyhow::Result<()> {
 fn look(client: &Client, kind: Kind, name: &str, counters: bool) -> anyhow::Result<Picture> {
     let mut picture = Picture::default();
     match client.find(&format!("/{kind}/{}", in_path(name)))? {
-        Some((body, revision)) => {
-            picture.items.push(Item { kind, name: name.into(), revision, body })
-        }
+        Some((body, revision)) => picture.items.push(Item { kind, name: name.into(), revision, body }),
         // Hosts have addresses, and one that is only learned has no name.
         None if kind != Kind::Host => bail!("{kind}/{name} does not exist"),
         None => {}
@@ -117,13 +113,7 @@ fn look(client: &Client, kind: Kind, name: &str, counters: bool) -> anyhow::Resu
     for switch in get::switches(client)? {
         let mut entries = Vec::new();
         for cause in &causes {
-            entries.extend(entries_because_of(
-                client,
-                &switch,
-                cause,
-                counters,
-                &mut picture.gaps,
-            )?);
+            entries.extend(entries_because_of(client, &switch, cause, counters, &mut picture.gaps)?);
         }
         if !entries.is_empty() {
             picture.entries.push((switch, entries));
@@ -143,8 +133,8 @@ fn entries_because_of(
     counters: bool,
     gaps: &mut Vec<String>,
 ) -> anyhow::Result<Vec<Value>> {
-    let entries = get::entries_of(client, switch, None, Some(cause), false)
-        .with_context(|| format!("entries of {switch}"))?;
+    let entries =
+        get::entries_of(client, switch, None, Some(cause), false).with_context(|| format!("entries of {switch}"))?;
     if !counters || entries.is_empty() {
         return Ok(entries);
     }
@@ -177,8 +167,7 @@ impl Picture {
             out.insert(format!("{kind}s"), items.into());
         }
         out.insert("problems".into(), self.problems.clone().into());
-        let entries: Map<String, Value> =
-            self.entries.iter().map(|(s, e)| (s.clone(), e.clone().into())).collect();
+        let entries: Map<String, Value> = self.entries.iter().map(|(s, e)| (s.clone(), e.clone().into())).collect();
         out.insert("entries".into(), entries.into());
         out.insert("gaps".into(), json!(self.gaps));
         out.into()
@@ -235,30 +224,20 @@ mod tests {
     fn a_host_with_its_entries_and_problems() {
         let mut picture = Picture {
             title: "host/h1".into(),
-            items: vec![Item {
-                kind: Kind::Host,
-                name: "h1".into(),
-                revision: 4,
-                body: json!({ "vlan": 10 }),
-            }],
+            items: vec![Item { kind: Kind::Host, name: "h1".into(), revision: 4, body: json!({ "vlan": 10 }) }],
             ..Picture::default()
         };
         assert_eq!(
             picture.render(0),
             "host/h1 (revision 4)\n  vlan: 10\n\nproblems: none\n\nno switch holds anything because of host/h1\n"
         );
-        picture
-            .problems
-            .push(json!({ "app": "bridging", "cause": "host/h1", "text": "port not there" }));
+        picture.problems.push(json!({ "app": "bridging", "cause": "host/h1", "text": "port not there" }));
         picture.entries.push(("leaf1".into(), vec![entries::tests::route()]));
         picture.gaps.push("no counters of leaf2: it hangs".into());
         let text = picture.render(0);
         assert!(text.contains("\nproblems\n  port not there (bridging)\n"), "{text}");
         assert!(text.contains("\nleaf1: 1 entry because of this\n  TABLE"), "{text}");
-        assert!(
-            text.contains("set_next(next_id=7)")
-                && text.ends_with("no counters of leaf2: it hangs\n")
-        );
+        assert!(text.contains("set_next(next_id=7)") && text.ends_with("no counters of leaf2: it hangs\n"));
         let value = picture.to_json();
         assert_eq!(value["resource"]["revision"], 4);
         assert_eq!(value["entries"]["leaf1"][0]["packets"], 12);

@@ -21,11 +21,7 @@ fn pairs(map: Option<&Map<String, Value>>, separator: &str) -> String {
         .iter()
         .map(|(name, value)| {
             let value = plain(value);
-            if value.contains(' ') {
-                format!("{name}=({value})")
-            } else {
-                format!("{name}={value}")
-            }
+            if value.contains(' ') { format!("{name}=({value})") } else { format!("{name}={value}") }
         })
         .collect();
     pairs.join(separator)
@@ -33,9 +29,7 @@ fn pairs(map: Option<&Map<String, Value>>, separator: &str) -> String {
 
 /// Where the entry is: a table's name, or a group or session with its number.
 pub fn place(entry: &Value) -> String {
-    for (field, words) in
-        [("multicast_group", "multicast group"), ("clone_session", "clone session")]
-    {
+    for (field, words) in [("multicast_group", "multicast group"), ("clone_session", "clone session")] {
         if let Some(id) = entry.get(field) {
             return format!("{words} {id}");
         }
@@ -80,9 +74,7 @@ pub fn action(entry: &Value) -> String {
             .iter()
             .map(|member| {
                 let mut out = one_action(member).unwrap_or_default();
-                if let Some(weight) =
-                    member.get("weight").and_then(Value::as_i64).filter(|w| *w != 1)
-                {
+                if let Some(weight) = member.get("weight").and_then(Value::as_i64).filter(|w| *w != 1) {
                     let _ = write!(out, " weight {weight}");
                 }
                 if let Some(port) = member.get("watch_port").filter(|p| !p.is_null()) {
@@ -157,10 +149,7 @@ pub mod tests {
         assert_eq!(sentence(&route()), "routing_v4  ipv4_dst=10.0.10.0/24  -> set_next(next_id=7)");
         let acl = json!({ "table": "acl", "match": { "eth_type": "0x0800 &&& 0xffff", "in_port": "3" },
                           "priority": 70, "action": "drop", "params": {} });
-        assert_eq!(
-            sentence(&acl),
-            "acl  eth_type=(0x0800 &&& 0xffff) in_port=3 priority 70  -> drop"
-        );
+        assert_eq!(sentence(&acl), "acl  eth_type=(0x0800 &&& 0xffff) in_port=3 priority 70  -> drop");
         let group = json!({ "table": "hashed", "match": { "next_id": "9" }, "members": [
             { "action": "mpls", "params": { "label": "101", "port": "1" }, "weight": 1, "watch_port": 1 },
             { "action": "mpls", "params": { "label": "101", "port": "2" }, "weight": 3, "watch_port": null }] });

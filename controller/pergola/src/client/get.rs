@@ -38,9 +38,8 @@ pub struct Get {
 pub fn run(get: &Get, out: &mut dyn Write) -> anyhow::Result<()> {
     let format = get.output.format;
     let Some(what) = get.kind else {
-        let all: Vec<Value> = What::all()
-            .map(|w| json!({ "kind": w.name(), "aliases": w.aliases(), "about": w.about() }))
-            .collect();
+        let all: Vec<Value> =
+            What::all().map(|w| json!({ "kind": w.name(), "aliases": w.aliases(), "about": w.about() })).collect();
         return Ok(table::write(out, format, &all.into(), list_of_kinds)?);
     };
     if what != What::Entries && (get.table.is_some() || get.cause.is_some() || get.counters) {
@@ -71,17 +70,10 @@ pub fn run(get: &Get, out: &mut dyn Write) -> anyhow::Result<()> {
             let mut all = Vec::new();
             for switch in &switches {
                 let cause = get.cause.as_deref().map(kinds::key);
-                let found = entries_of(
-                    &client,
-                    switch,
-                    get.table.as_deref(),
-                    cause.as_deref(),
-                    get.counters,
-                )?;
+                let found = entries_of(&client, switch, get.table.as_deref(), cause.as_deref(), get.counters)?;
                 all.extend(found.into_iter().map(|entry| (switch.clone(), entry)));
             }
-            let value: Vec<Value> =
-                all.iter().map(|(switch, e)| json!({ "switch": switch, "entry": e })).collect();
+            let value: Vec<Value> = all.iter().map(|(switch, e)| json!({ "switch": switch, "entry": e })).collect();
             let value = json!({ "items": value });
             let with_switch = get.name.is_none();
             table::write(out, format, &value, || entries::rows(&all, with_switch))?;
@@ -100,9 +92,7 @@ pub fn now_ms() -> u64 {
 }
 
 fn list_of_kinds() -> String {
-    let rows = What::all()
-        .map(|w| vec![w.name().into(), table::list(w.aliases()), w.about().into()])
-        .collect();
+    let rows = What::all().map(|w| vec![w.name().into(), table::list(w.aliases()), w.about().into()]).collect();
     table::table(&["KIND", "ALSO", "WHAT"], rows)
 }
 
@@ -139,11 +129,8 @@ fn on_switches(kind: Kind) -> bool {
 
 /// The items a name means: the one of that name, or those of a switch, or those of an address.
 pub fn meant(kind: Kind, items: &[Item], name: &str) -> Vec<Item> {
-    let is_of_switch = |item: &Item| {
-        item.name
-            .split('~')
-            .any(|end| end.split_once('/').is_some_and(|(switch, _)| switch == name))
-    };
+    let is_of_switch =
+        |item: &Item| item.name.split('~').any(|end| end.split_once('/').is_some_and(|(switch, _)| switch == name));
     let address = name.to_ascii_lowercase();
     let has_address = |item: &Item| {
         let is = |value: &Value| plain(value) == address;
@@ -168,10 +155,7 @@ pub fn meant(kind: Kind, items: &[Item], name: &str) -> Vec<Item> {
     if matches!(kind, Kind::Link) && name.contains('~') {
         // The cables that hang on a link's two ends, where they are wrong.
         let ends: Vec<&str> = name.split('~').collect();
-        let wrong = items
-            .iter()
-            .filter(|i| i.kind == Kind::CablingFault && ends.contains(&i.name.as_str()))
-            .cloned();
+        let wrong = items.iter().filter(|i| i.kind == Kind::CablingFault && ends.contains(&i.name.as_str())).cloned();
         found.extend(wrong);
     }
     found
@@ -241,11 +225,7 @@ pub fn status(value: &Value) -> String {
                     let entry = item.get("entry").map(entries::sentence).unwrap_or_default();
                     let losers = item.get("losers").and_then(Value::as_array);
                     let losers = table::list(losers.into_iter().flatten().map(plain));
-                    format!(
-                        "  {}: {entry}: {} wins over {losers}\n",
-                        field("device"),
-                        field("winner")
-                    )
+                    format!("  {}: {entry}: {} wins over {losers}\n", field("device"), field("winner"))
                 }
             });
         }
@@ -267,8 +247,7 @@ mod tests {
 
     #[test]
     fn ports_and_links_by_switch() {
-        let ports: Vec<Item> =
-            ["leaf1/1", "leaf1/2", "leaf11/1"].map(|n| item(Kind::Port, n, json!({}))).into();
+        let ports: Vec<Item> = ["leaf1/1", "leaf1/2", "leaf11/1"].map(|n| item(Kind::Port, n, json!({}))).into();
         assert_eq!(names(&meant(Kind::Port, &ports, "leaf1")), ["leaf1/1", "leaf1/2"]);
         assert_eq!(names(&meant(Kind::Port, &ports, "leaf1/2")), ["leaf1/2"]);
         assert!(meant(Kind::Port, &ports, "leaf2").is_empty());
@@ -279,26 +258,15 @@ mod tests {
         ];
         assert_eq!(names(&meant(Kind::Link, &links, "spine1")).len(), 2);
         assert_eq!(names(&meant(Kind::Link, &links, "leaf2")), ["leaf2/1~spine1/2"]);
-        assert_eq!(
-            names(&meant(Kind::Link, &links, "leaf1/1~spine1/1")),
-            ["leaf1/1~spine1/1", "leaf1/1"]
-        );
+        assert_eq!(names(&meant(Kind::Link, &links, "leaf1/1~spine1/1")), ["leaf1/1~spine1/1", "leaf1/1"]);
     }
 
     #[test]
     fn hosts_by_name_and_address_with_what_was_learned() {
         let hosts = [
-            item(
-                Kind::Host,
-                "h1",
-                json!({ "mac": "02:00:00:00:00:01", "vlan": 10, "ips": ["10.0.0.1"] }),
-            ),
+            item(Kind::Host, "h1", json!({ "mac": "02:00:00:00:00:01", "vlan": 10, "ips": ["10.0.0.1"] })),
             item(Kind::Host, "h2", json!({ "mac": "02:00:00:00:00:02", "vlan": 10 })),
-            item(
-                Kind::HostLocation,
-                "02:00:00:00:00:01/10",
-                json!({ "mac": "02:00:00:00:00:01", "vlan": 10 }),
-            ),
+            item(Kind::HostLocation, "02:00:00:00:00:01/10", json!({ "mac": "02:00:00:00:00:01", "vlan": 10 })),
             item(
                 Kind::HostLocation,
                 "02:00:00:00:00:03/10",

@@ -21,12 +21,7 @@ const LARGEST_ANSWER: u64 = 4 << 30;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
     /// Where the controller's API is.
-    #[arg(
-        long,
-        env = "PERGOLA_SERVER",
-        default_value = "http://127.0.0.1:8181",
-        value_name = "URL"
-    )]
+    #[arg(long, env = "PERGOLA_SERVER", default_value = "http://127.0.0.1:8181", value_name = "URL")]
     pub server: String,
     /// A file with the bearer token. Without it, the token is what PERGOLA_TOKEN holds.
     #[arg(long, env = "PERGOLA_TOKEN_FILE", value_name = "FILE")]
@@ -197,10 +192,7 @@ impl Client {
                 .body(text)
                 .map_err(ureq::Error::Http)
                 .and_then(|request| self.agent.run(request)),
-            None => request
-                .body(())
-                .map_err(ureq::Error::Http)
-                .and_then(|request| self.agent.run(request)),
+            None => request.body(()).map_err(ureq::Error::Http).and_then(|request| self.agent.run(request)),
         };
         let mut answer = answer.map_err(|error| self.lost(path, error))?;
         let text = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_string();
@@ -242,11 +234,7 @@ impl Client {
     }
 
     /// Opens a stream of server-sent events.
-    pub fn stream(
-        &self,
-        path: &str,
-        last_event_id: Option<&str>,
-    ) -> Result<impl BufRead + use<>, Error> {
+    pub fn stream(&self, path: &str, last_event_id: Option<&str>) -> Result<impl BufRead + use<>, Error> {
         let mut request = self.request(&Method::GET, path).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
@@ -286,15 +274,11 @@ impl Client {
                 let why = if refused { "connection refused".into() } else { error.to_string() };
                 Error::Unreachable { server, why, refused }
             }
-            ureq::Error::HostNotFound => {
-                Error::Unreachable { server, why: "no such host".into(), refused: false }
-            }
+            ureq::Error::HostNotFound => Error::Unreachable { server, why: "no such host".into(), refused: false },
             error @ (ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed) => {
                 Error::Unreachable { server, why: error.to_string(), refused: false }
             }
-            error => {
-                Error::Garbled { server, path: format!("/api/v1{path}"), why: error.to_string() }
-            }
+            error => Error::Garbled { server, path: format!("/api/v1{path}"), why: error.to_string() },
         }
     }
 }
@@ -403,9 +387,7 @@ mod tests {
         let server = format!("http://127.0.0.1:{port}");
         let client = Client::new(&Connection { server: server.clone(), token_file: None }).unwrap();
         let text = client.get("/status").unwrap_err().to_string();
-        assert!(
-            text.starts_with(&format!("no controller answers at {server}: connection refused"))
-        );
+        assert!(text.starts_with(&format!("no controller answers at {server}: connection refused")));
         assert!(text.contains("pergola run") && text.contains("PERGOLA_SERVER"), "{text}");
     }
 }

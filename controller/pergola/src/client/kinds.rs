@@ -102,12 +102,10 @@ impl FromStr for What {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let word = text.to_ascii_lowercase();
-        What::all()
-            .find(|what| what.name() == word || what.aliases().contains(&word.as_str()))
-            .ok_or_else(|| {
-                let names: Vec<&str> = What::all().map(What::name).collect();
-                format!("found `{text}`, allowed: {}", names.join(", "))
-            })
+        What::all().find(|what| what.name() == word || what.aliases().contains(&word.as_str())).ok_or_else(|| {
+            let names: Vec<&str> = What::all().map(What::name).collect();
+            format!("found `{text}`, allowed: {}", names.join(", "))
+        })
     }
 }
 

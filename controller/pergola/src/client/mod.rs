@@ -82,9 +82,7 @@ impl ClientCommand {
 
 /// `pergola get ports | head` is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
-    })
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
 /// A file that is wrong, with its lines, as it is shown.
@@ -167,15 +165,13 @@ mod tests {
         assert!(kinds.contains("policies") && kinds.contains("cabling-fault"), "{kinds}");
         let schema = output("blueprint schema").unwrap();
         assert!(schema.contains("\"Pergola blueprint\""));
-        let example =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../../topology/blueprint/examples/2x2.yaml");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../topology/blueprint/examples/2x2.yaml");
         let text = output(&format!("blueprint check {example}")).unwrap();
         assert!(text.contains("no problems"), "{text}");
         let plan = output(&format!("blueprint plan {example} --offline -o json")).unwrap();
         let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
         assert!(plan["switches"]["leaf1"]["add"].as_array().unwrap().len() > 10);
-        let same =
-            output(&format!("blueprint plan {example} --offline --against {example} --summary"));
+        let same = output(&format!("blueprint plan {example} --offline --against {example} --summary"));
         assert_eq!(same.unwrap().lines().next(), Some("nothing would change"));
     }
 }

@@ -26,8 +26,7 @@ pub fn render(plan: &Value, summary_only: bool) -> String {
     let (mut add, mut change, mut remove, mut touched) = (0, 0, 0, 0);
     let switches = plan.get("switches").and_then(Value::as_object);
     for (name, delta) in switches.into_iter().flatten() {
-        let lists =
-            [("+", "add"), ("~", "change"), ("-", "remove")].map(|(s, n)| (s, array(delta, n)));
+        let lists = [("+", "add"), ("~", "change"), ("-", "remove")].map(|(s, n)| (s, array(delta, n)));
         let [a, c, r] = [lists[0].1.len(), lists[1].1.len(), lists[2].1.len()];
         if a + c + r == 0 {
             continue;

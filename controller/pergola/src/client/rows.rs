@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pergola_model::{
-    AccessDevice, CablingFault, DeviceState, HostIntent, HostKey, HostLocation, Kind, Link,
-    LinkState, MulticastGroup, Policy, Port, PortMode, PortState, Route, RouteTarget, Rule,
-    RuleAction, Site, Subnet, Switch,
+    AccessDevice, CablingFault, DeviceState, HostIntent, HostKey, HostLocation, Kind, Link, LinkState, MulticastGroup,
+    Policy, Port, PortMode, PortState, Route, RouteTarget, Rule, RuleAction, Site, Subnet, Switch,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -69,17 +68,11 @@ pub fn render(kind: Kind, items: &[Item], now_ms: u64) -> String {
             &["NAME", "ROLE", "DEVICE", "LABEL", "P4RUNTIME", "GNMI", "PAIR", "TARGET", "ADMIN"],
             each(of(kind), switch),
         ),
-        Kind::Subnet => (
-            &["NAME", "VLAN", "GATEWAYS", "PREFIXES", "DHCP SERVERS", "DOMAIN"],
-            each(of(kind), subnet),
-        ),
-        Kind::Port => (
-            &["PORT", "MODE", "VLANS", "STATE", "SPEED", "SINCE"],
-            ports(of(Kind::Port), of(Kind::PortState), now_ms),
-        ),
-        Kind::Link => {
-            (&["END", "END", "WANTED", "STATE", "JUDGED BY", "SINCE"], links(items, now_ms))
+        Kind::Subnet => (&["NAME", "VLAN", "GATEWAYS", "PREFIXES", "DHCP SERVERS", "DOMAIN"], each(of(kind), subnet)),
+        Kind::Port => {
+            (&["PORT", "MODE", "VLANS", "STATE", "SPEED", "SINCE"], ports(of(Kind::Port), of(Kind::PortState), now_ms))
         }
+        Kind::Link => (&["END", "END", "WANTED", "STATE", "JUDGED BY", "SINCE"], links(items, now_ms)),
         Kind::Host => (
             &["NAME", "MAC", "VLAN", "IPS", "WHERE", "LEARNED FROM", "SINCE"],
             hosts(of(Kind::Host), of(Kind::HostLocation), now_ms),
@@ -90,13 +83,7 @@ pub fn render(kind: Kind, items: &[Item], now_ms: u64) -> String {
             for item in of(kind) {
                 match item.typed::<Policy>() {
                     Some(policy) if policy.rules.is_empty() => {
-                        rows.push(vec![
-                            item.name.clone(),
-                            "-".into(),
-                            "-".into(),
-                            "-".into(),
-                            "no rules".into(),
-                        ]);
+                        rows.push(vec![item.name.clone(), "-".into(), "-".into(), "-".into(), "no rules".into()]);
                     }
                     Some(policy) => rows.extend(policy.rules.iter().map(|r| rule(&policy, r))),
                     None => rows.push(unreadable(item)),
@@ -105,21 +92,11 @@ pub fn render(kind: Kind, items: &[Item], now_ms: u64) -> String {
             (&["POLICY", "PRIORITY", "MATCH", "ACTION", "FOR"], rows)
         }
         Kind::Multicast => (&["NAME", "SUBNET", "GROUP", "RECEIVERS"], each(of(kind), multicast)),
-        Kind::AccessDevice => (
-            &["NAME", "KIND", "PORTS", "ADDRESS", "MAC", "MANAGEMENT"],
-            each(of(kind), access_device),
-        ),
+        Kind::AccessDevice => {
+            (&["NAME", "KIND", "PORTS", "ADDRESS", "MAC", "MANAGEMENT"], each(of(kind), access_device))
+        }
         Kind::DeviceState => (
-            &[
-                "SWITCH",
-                "CONNECTED",
-                "MASTERSHIP",
-                "WANTED",
-                "INSTALLED",
-                "FAILED",
-                "SINCE",
-                "LAST ERROR",
-            ],
+            &["SWITCH", "CONNECTED", "MASTERSHIP", "WANTED", "INSTALLED", "FAILED", "SINCE", "LAST ERROR"],
             each(of(kind), |d: DeviceState| {
                 vec![
                     d.switch.to_string(),
@@ -136,25 +113,17 @@ pub fn render(kind: Kind, items: &[Item], now_ms: u64) -> String {
         Kind::PortState => (
             &["PORT", "STATE", "SPEED", "SINCE"],
             each(of(kind), |s: PortState| {
-                vec![
-                    s.port.to_string(),
-                    up(s.oper_up),
-                    or_dash(s.speed_bps.map(speed)),
-                    ago(now_ms, s.changed_ms),
-                ]
+                vec![s.port.to_string(), up(s.oper_up), or_dash(s.speed_bps.map(speed)), ago(now_ms, s.changed_ms)]
             }),
         ),
         Kind::LinkState => (
             &["LINK", "STATE", "JUDGED BY", "SINCE"],
-            each(of(kind), |s: LinkState| {
-                vec![s.id.to_string(), up(s.up), word(&s.source), ago(now_ms, s.changed_ms)]
-            }),
+            each(of(kind), |s: LinkState| vec![s.id.to_string(), up(s.up), word(&s.source), ago(now_ms, s.changed_ms)]),
         ),
         Kind::HostLocation => (
             &["MAC", "VLAN", "IPS", "WHERE", "LEARNED FROM", "SINCE"],
             each(of(kind), |h: HostLocation| {
-                let mut row =
-                    vec![h.mac.to_string(), h.vlan.to_string(), list(&h.ips), list(&h.ports)];
+                let mut row = vec![h.mac.to_string(), h.vlan.to_string(), list(&h.ips), list(&h.ports)];
                 row.extend([word(&h.learned_from), ago(now_ms, h.moved_ms)]);
                 row
             }),
@@ -234,14 +203,7 @@ fn multicast(m: MulticastGroup) -> Vec<String> {
 }
 
 fn access_device(a: AccessDevice) -> Vec<String> {
-    vec![
-        a.name.to_string(),
-        word(&a.kind),
-        list(&a.ports),
-        or_dash(a.address),
-        or_dash(a.mac),
-        or_dash(a.management),
-    ]
+    vec![a.name.to_string(), word(&a.kind), list(&a.ports), or_dash(a.address), or_dash(a.mac), or_dash(a.management)]
 }
 
 /// A mode by name, and its VLANs with their tags.
@@ -250,9 +212,7 @@ pub fn mode(mode: &PortMode) -> (&'static str, String) {
         PortMode::None => ("-", "-".into()),
         PortMode::Untagged { vlan } => ("untagged", vlan.to_string()),
         PortMode::Tagged { vlans } => ("tagged", list(vlans)),
-        PortMode::Native { native, tagged } => {
-            ("native", format!("{native} untagged, {}", list(tagged)))
-        }
+        PortMode::Native { native, tagged } => ("native", format!("{native} untagged, {}", list(tagged))),
         PortMode::Qinq { services } => {
             let each = services.iter().map(|s| format!("{}.{} as {}", s.outer, s.inner, s.vlan));
             ("qinq", list(each))
@@ -407,13 +367,7 @@ fn rule(policy: &Policy, rule: &Rule) -> Vec<String> {
             format!("police to {}bit/s, burst {} bytes", speed(p.rate_bps.get()), p.burst_bytes)
         }
     };
-    vec![
-        policy.name.to_string(),
-        rule.priority.to_string(),
-        matches,
-        action,
-        or_dash(rule.description.clone()),
-    ]
+    vec![policy.name.to_string(), rule.priority.to_string(), matches, action, or_dash(rule.description.clone())]
 }
 
 /// How the controller stands with switches.
@@ -423,8 +377,7 @@ pub fn devices(answer: &[Value]) -> String {
         .map(|d| {
             let field = |name: &str| d.get(name).map_or_else(|| "-".into(), plain);
             let says = |name: &str| or_dash(d.get(name).and_then(Value::as_bool).map(yes_no));
-            let mut row =
-                vec![field("name"), field("role"), says("connected"), field("mastership")];
+            let mut row = vec![field("name"), field("role"), says("connected"), field("mastership")];
             row.push(says("in_sync"));
             row.extend(["wanted", "installed", "pending", "failed", "last_error"].map(field));
             row
@@ -458,11 +411,7 @@ mod tests {
     fn ports_with_their_state() {
         let items = [
             item(Kind::Port, "leaf1/10", json!({ "id": "leaf1/10", "enabled": false })),
-            item(
-                Kind::Port,
-                "leaf1/3",
-                json!({ "id": "leaf1/3", "mode": { "untagged": { "vlan": 10 } } }),
-            ),
+            item(Kind::Port, "leaf1/3", json!({ "id": "leaf1/3", "mode": { "untagged": { "vlan": 10 } } })),
             item(
                 Kind::Port,
                 "leaf1/4",
@@ -475,11 +424,7 @@ mod tests {
                 json!({ "id": "leaf1/5",
                 "mode": { "qinq": { "services": [{ "outer": 100, "inner": 7, "vlan": 30 }] } } }),
             ),
-            item(
-                Kind::PortState,
-                "leaf1/1",
-                json!({ "port": "leaf1/1", "oper_up": true, "changed_ms": 1_000 }),
-            ),
+            item(Kind::PortState, "leaf1/1", json!({ "port": "leaf1/1", "oper_up": true, "changed_ms": 1_000 })),
             item(
                 Kind::PortState,
                 "leaf1/3",
@@ -502,11 +447,7 @@ mod tests {
         let items = [
             item(Kind::Link, "a", json!({ "id": "leaf1/1~spine1/1" })),
             item(Kind::Link, "b", json!({ "id": "leaf1/2~spine2/1" })),
-            item(
-                Kind::LinkState,
-                "a",
-                json!({ "id": "leaf1/1~spine1/1", "up": true, "source": "lldp" }),
-            ),
+            item(Kind::LinkState, "a", json!({ "id": "leaf1/1~spine1/1", "up": true, "source": "lldp" })),
             item(
                 Kind::CablingFault,
                 "leaf1/2",
@@ -583,11 +524,7 @@ mod tests {
                 "10.9.0.0/16",
                 json!({ "prefix": "10.9.0.0/16", "target": { "next_hops": ["10.0.10.11", "10.0.10.12"] } }),
             ),
-            item(
-                Kind::Route,
-                "10.8.0.0/16",
-                json!({ "prefix": "10.8.0.0/16", "target": "blackhole" }),
-            ),
+            item(Kind::Route, "10.8.0.0/16", json!({ "prefix": "10.8.0.0/16", "target": "blackhole" })),
             item(Kind::Route, "10.7.0.0/16", json!({ "prefix": "10.7.0.0/16", "way": "new" })),
         ];
         let text = render(Kind::Route, &items, 0);

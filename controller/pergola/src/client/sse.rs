@@ -80,10 +80,7 @@ mod tests {
     fn events_comments_and_a_broken_end() {
         let text = ":hello\n\nevent: put\nid: 7\ndata: {\"a\":1}\n\n:\n\nevent:delete\r\ndata:x\r\n\
                     data:y\r\n\r\nevent: put\ndata: half";
-        assert_eq!(
-            events(text),
-            [event("put", "{\"a\":1}", Some("7")), event("delete", "x\ny", Some("7"))]
-        );
+        assert_eq!(events(text), [event("put", "{\"a\":1}", Some("7")), event("delete", "x\ny", Some("7"))]);
     }
 
     #[test]

@@ -25,12 +25,7 @@ pub struct Output {
 }
 
 /// Writes a value for programs; for people, what `table` makes of it.
-pub fn write(
-    out: &mut dyn Write,
-    format: Format,
-    value: &Value,
-    table: impl FnOnce() -> String,
-) -> io::Result<()> {
+pub fn write(out: &mut dyn Write, format: Format, value: &Value, table: impl FnOnce() -> String) -> io::Result<()> {
     match format {
         Format::Table => out.write_all(table().as_bytes()),
         Format::Json => {
@@ -65,8 +60,7 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let columns = header.len();
     let numbers: Vec<bool> = (0..columns)
         .map(|column| {
-            let cells =
-                || rows.iter().filter_map(|row| row.get(column)).filter(|cell| *cell != "-");
+            let cells = || rows.iter().filter_map(|row| row.get(column)).filter(|cell| *cell != "-");
             cells().next().is_some() && cells().all(|cell| cell.bytes().all(|b| b.is_ascii_digit()))
         })
         .collect();
@@ -114,9 +108,7 @@ pub fn yes_no(value: bool) -> String {
 
 /// Bits a second with the unit that suits.
 pub fn speed(bps: u64) -> String {
-    for (unit, size) in
-        [("T", 1_000_000_000_000), ("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)]
-    {
+    for (unit, size) in [("T", 1_000_000_000_000), ("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000)] {
         if bps >= size {
             let tenths = bps / (size / 10);
             return match tenths % 10 {
@@ -175,8 +167,7 @@ mod tests {
 
     #[test]
     fn yaml_keeps_strings_that_look_like_numbers() {
-        let value =
-            json!({ "eth_type": "0x0800", "l4_dst": "80", "mac": "02:00:00:00:00:01", "n": 7 });
+        let value = json!({ "eth_type": "0x0800", "l4_dst": "80", "mac": "02:00:00:00:00:01", "n": 7 });
         let back: Value = serde_saphyr::from_str(&yaml(&value)).unwrap();
         assert_eq!(back, value);
     }

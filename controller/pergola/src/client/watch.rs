@@ -81,12 +81,7 @@ fn prefix(text: &str) -> String {
     }
 }
 
-fn show(
-    out: &mut dyn Write,
-    format: Format,
-    known: &mut Known,
-    event: &Event,
-) -> anyhow::Result<()> {
+fn show(out: &mut dyn Write, format: Format, known: &mut Known, event: &Event) -> anyhow::Result<()> {
     let data: Value = serde_json::from_str(&event.data)?;
     match format {
         Format::Table => {
@@ -127,8 +122,7 @@ impl Known {
         };
         let old = self.0.insert(key.clone(), body.clone());
         let Some(old) = old else {
-            let fields: Vec<String> =
-                body.iter().map(|(n, v)| format!("{n}={}", plain(v))).collect();
+            let fields: Vec<String> = body.iter().map(|(n, v)| format!("{n}={}", plain(v))).collect();
             return format!("+ {key}  {}", fields.join(" "));
         };
         let mut changes = Vec::new();
@@ -160,8 +154,7 @@ mod tests {
     #[test]
     fn what_changed_in_what_was_seen() {
         let mut known = Known::default();
-        let mut say =
-            |body: Value| known.sentence(&json!({ "key": "port-state/leaf1/3", "body": body }));
+        let mut say = |body: Value| known.sentence(&json!({ "key": "port-state/leaf1/3", "body": body }));
         assert_eq!(
             say(json!({ "oper_up": true, "port": "leaf1/3" })),
             "+ port-state/leaf1/3  oper_up=true port=leaf1/3"
@@ -170,21 +163,15 @@ mod tests {
             say(json!({ "oper_up": false, "port": "leaf1/3", "speed_bps": 10 })),
             "~ port-state/leaf1/3  oper_up: true -> false, speed_bps: - -> 10"
         );
-        assert_eq!(
-            say(json!({ "oper_up": false, "port": "leaf1/3" })),
-            "~ port-state/leaf1/3  speed_bps: 10 -> -"
-        );
+        assert_eq!(say(json!({ "oper_up": false, "port": "leaf1/3" })), "~ port-state/leaf1/3  speed_bps: 10 -> -");
         assert_eq!(say(Value::Null), "- port-state/leaf1/3");
         assert!(say(json!({ "oper_up": true })).starts_with("+ "));
     }
 
     #[test]
     fn events_for_people_and_for_programs() {
-        let event = Event {
-            kind: "put".into(),
-            data: r#"{"key":"link/a","body":{"id":"a"}}"#.into(),
-            id: Some("42".into()),
-        };
+        let event =
+            Event { kind: "put".into(), data: r#"{"key":"link/a","body":{"id":"a"}}"#.into(), id: Some("42".into()) };
         let mut out = Vec::new();
         show(&mut out, Format::Table, &mut Known::default(), &event).unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -192,10 +179,7 @@ mod tests {
         let mut out = Vec::new();
         show(&mut out, Format::Json, &mut Known::default(), &event).unwrap();
         let value: Value = serde_json::from_slice(&out).unwrap();
-        assert_eq!(
-            value,
-            json!({ "event": "put", "revision": 42, "key": "link/a", "body": { "id": "a" } })
-        );
+        assert_eq!(value, json!({ "event": "put", "revision": 42, "key": "link/a", "body": { "id": "a" } }));
         assert_eq!(time_of_day(86_400_000 + 3_723_004), "01:02:03.004Z");
     }
 }

@@ -40,9 +40,7 @@ impl App<World> for Letter {
     }
 
     fn units(&self, view: &View, out: &mut UnitSet) {
-        out.extend(
-            view.keys().filter(|n| n.starts_with(self.0)).map(|n| Unit::name("thing", n.as_str())),
-        );
+        out.extend(view.keys().filter(|n| n.starts_with(self.0)).map(|n| Unit::name("thing", n.as_str())));
     }
 
     fn affected(&self, _: &View, _: &View, change: &String, out: &mut UnitSet) {

@@ -104,10 +104,8 @@ mod tests {
 
     #[test]
     fn cut_records_are_damage_and_no_panic() {
-        let event = Event {
-            change: Change::Put(entry(b"new", None)),
-            previous: Previous::Known(Some(entry(b"", None))),
-        };
+        let event =
+            Event { change: Change::Put(entry(b"new", None)), previous: Previous::Known(Some(entry(b"", None))) };
         let bytes = encode_event(&event);
         for len in 0..bytes.len() {
             let found = decode_event(event.key(), &bytes[..len]);

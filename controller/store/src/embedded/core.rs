@@ -12,13 +12,12 @@ use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::lease::{Leases, Now};
 use super::tables::{
-    COMPACTED, ENTRIES, LAST_LEASE, LAYOUT, LAYOUT_NOW, LEASE_KEYS, LEASES, LOG, LOG_BYTES, META,
-    REVISION, meta, read_entry, storage, table, transaction,
+    COMPACTED, ENTRIES, LAST_LEASE, LAYOUT, LAYOUT_NOW, LEASE_KEYS, LEASES, LOG, LOG_BYTES, META, REVISION, meta,
+    read_entry, storage, table, transaction,
 };
 use super::{HistoryOptions, codec};
 use crate::{
-    Batch, Change, Entry, Error, Event, Key, Lease, LeaseId, Op, OpResult, Previous, Result,
-    Revision, Txn, TxnOutcome,
+    Batch, Change, Entry, Error, Event, Key, Lease, LeaseId, Op, OpResult, Previous, Result, Revision, Txn, TxnOutcome,
 };
 
 /// What the writer is asked to do.
@@ -150,15 +149,10 @@ impl Core {
         let idle = |r: &Request| matches!(r, Request::KeepAlive(_));
         if expired.is_empty() && requests.iter().all(idle) {
             let answers = requests.iter().map(|r| self.keep_alive(r, now)).collect();
-            return Ok(Committed {
-                batches: Vec::new(),
-                answers,
-                compacted: self.numbers.compacted,
-            });
+            return Ok(Committed { batches: Vec::new(), answers, compacted: self.numbers.compacted });
         }
         let txn = self.db.begin_write().map_err(transaction)?;
-        let Applied { granted, ended, batches, mut answers, numbers } =
-            self.apply_in(&txn, requests, expired)?;
+        let Applied { granted, ended, batches, mut answers, numbers } = self.apply_in(&txn, requests, expired)?;
         txn.commit().map_err(commit)?;
 
         self.numbers = numbers;
@@ -176,12 +170,7 @@ impl Core {
         Ok(Committed { batches, answers, compacted: self.numbers.compacted })
     }
 
-    fn apply_in(
-        &self,
-        txn: &WriteTransaction,
-        requests: &[Request],
-        expired: Vec<LeaseId>,
-    ) -> Result<Applied> {
+    fn apply_in(&self, txn: &WriteTransaction, requests: &[Request], expired: Vec<LeaseId>) -> Result<Applied> {
         let mut group = Group {
             tables: Tables::open(txn)?,
             leases: &self.leases,

@@ -33,8 +33,8 @@ use self::core::{Answer, Committed, Core, Request};
 use self::lease::Now;
 use self::watch::{Recent, Tip};
 use crate::{
-    Entry, Error, Key, Lease, LeaseId, Limits, Listing, Page, Query, Result, Revision, Status,
-    Store, Txn, TxnOutcome, WatchStream, check,
+    Entry, Error, Key, Lease, LeaseId, Limits, Listing, Page, Query, Result, Revision, Status, Store, Txn, TxnOutcome,
+    WatchStream, check,
 };
 
 /// Requests that share one commit.
@@ -129,9 +129,8 @@ impl EmbeddedStore {
     pub fn open(path: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self> {
         let path = path.as_ref();
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|e| {
-                Error::unavailable(format!("cannot create {}: {e}", folder.display()))
-            })?;
+            std::fs::create_dir_all(folder)
+                .map_err(|e| Error::unavailable(format!("cannot create {}: {e}", folder.display())))?;
         }
         let db = Builder::new().set_cache_size(options.cache_bytes).create(path);
         let db = db.map_err(|e| cannot_open(path, e))?;
@@ -158,9 +157,7 @@ impl EmbeddedStore {
         let (tip, tip_seen) = tokio::sync::watch::channel(tip);
         let committer = Committer { core, recent: recent.clone(), tip };
         let writer = match options.clock {
-            Clock::Manual => {
-                Writer::Inline(Box::new(Mutex::new(Inline { committer, now: Now::ZERO })))
-            }
+            Clock::Manual => Writer::Inline(Box::new(Mutex::new(Inline { committer, now: Now::ZERO }))),
             Clock::System => {
                 let (queue, messages) = mpsc::channel();
                 let thread = std::thread::Builder::new()
@@ -207,18 +204,15 @@ impl EmbeddedStore {
                 let (answer, answered) = oneshot::channel();
                 let queue = queue.as_ref().ok_or_else(closed)?;
                 queue.send(Message { request, answer }).map_err(|_| closed())?;
-                answered.await.map_err(|_| Error::Indeterminate {
-                    reason: "the embedded store's writer ended".into(),
-                })?
+                answered
+                    .await
+                    .map_err(|_| Error::Indeterminate { reason: "the embedded store's writer ended".into() })?
             }
         }
     }
 
     /// Runs a read that may take milliseconds where it does not hold up other tasks.
-    async fn read<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Database) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    async fn read<T: Send + 'static>(&self, read: impl FnOnce(&Database) -> Result<T> + Send + 'static) -> Result<T> {
         let db = self.shared.db.clone();
         match self.writer {
             Writer::Inline(_) => read(&db),
@@ -255,11 +249,8 @@ impl Committer {
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
-            let (requests, answers): (Vec<_>, Vec<_>) = first
-                .into_iter()
-                .chain(messages.try_iter().take(GROUP - 1))
-                .map(|m| (m.request, m.answer))
-                .unzip();
+            let (requests, answers): (Vec<_>, Vec<_>) =
+                first.into_iter().chain(messages.try_iter().take(GROUP - 1)).map(|m| (m.request, m.answer)).unzip();
             match self.apply(&requests, opened.elapsed()) {
                 Ok(results) => {
                     for (answer, result) in answers.into_iter().zip(results) {
@@ -359,9 +350,8 @@ impl Store for EmbeddedStore {
         let tip = *self.shared.tip.borrow();
         let (size_bytes, detail) = match &self.path {
             Some(path) => {
-                let size = std::fs::metadata(path)
-                    .map_err(|e| Error::unavailable(format!("{}: {e}", path.display())))?
-                    .len();
+                let size =
+                    std::fs::metadata(path).map_err(|e| Error::unavailable(format!("{}: {e}", path.display())))?.len();
                 (size, format!("embedded, {}", path.display()))
             }
             None => (0, "embedded, in memory".to_owned()),
@@ -380,12 +370,8 @@ fn cannot_open(path: &Path, error: DatabaseError) -> Error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             Error::InUse { path: path.to_string() }
         }
-        DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => {
-            Error::corrupt(format!("{path}: {reason}"))
-        }
-        DatabaseError::Storage(redb::StorageError::Io(e))
-            if e.kind() == std::io::ErrorKind::InvalidData =>
-        {
+        DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => Error::corrupt(format!("{path}: {reason}")),
+        DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() == std::io::ErrorKind::InvalidData => {
             Error::corrupt(format!("{path}: {e}"))
         }
         DatabaseError::UpgradeRequired(found) => {

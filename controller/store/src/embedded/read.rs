@@ -10,8 +10,7 @@ use redb::{Database, ReadableDatabase};
 
 use super::codec;
 use super::tables::{
-    COMPACTED, ENTRIES, LOG, META, REVISION, check_kept, meta, read_entry, storage, table,
-    transaction,
+    COMPACTED, ENTRIES, LOG, META, REVISION, check_kept, meta, read_entry, storage, table, transaction,
 };
 use crate::{Batch, Entry, Error, Event, Key, Page, Previous, Query, Result, Revision};
 

@@ -32,10 +32,7 @@ pub(super) fn meta(table: &impl ReadableTable<&'static str, u64>, name: &str) ->
     found.map(|v| v.value()).ok_or_else(|| Error::corrupt(format!("no {name} in table meta")))
 }
 
-pub(super) fn read_entry(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &Key,
-) -> Result<Option<Entry>> {
+pub(super) fn read_entry(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &Key) -> Result<Option<Entry>> {
     let found = table.get(&**key).map_err(storage)?;
     found.map(|bytes| codec::decode_entry(key, bytes.value())).transpose()
 }
@@ -54,11 +51,9 @@ pub(super) fn storage(error: redb::StorageError) -> Error {
         redb::StorageError::Io(e) if e.kind() == std::io::ErrorKind::StorageFull => {
             Error::Full { reason: e.to_string() }
         }
-        redb::StorageError::ValueTooLarge(found) => Error::TooLarge {
-            what: "bytes in a value",
-            limit: u32::MAX.into(),
-            found: found as u64,
-        },
+        redb::StorageError::ValueTooLarge(found) => {
+            Error::TooLarge { what: "bytes in a value", limit: u32::MAX.into(), found: found as u64 }
+        }
         other => Error::unavailable(other),
     }
 }

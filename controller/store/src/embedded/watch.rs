@@ -120,8 +120,7 @@ impl Watcher {
 
 /// What of a batch lies under the prefix.
 fn under(prefix: &str, batch: &Batch) -> Option<Batch> {
-    let events: Vec<_> =
-        batch.events.iter().filter(|event| event.key().starts_with(prefix)).cloned().collect();
+    let events: Vec<_> = batch.events.iter().filter(|event| event.key().starts_with(prefix)).cloned().collect();
     (!events.is_empty()).then_some(Batch { revision: batch.revision, events })
 }
 

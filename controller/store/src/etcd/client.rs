@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{
-    ConnectOptions, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient,
-};
+use etcd_client::{ConnectOptions, GetOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
@@ -135,8 +133,7 @@ impl Client {
             let until = (Instant::now() + attempt).min(deadline);
             let answer = tokio::time::timeout_at(until, async {
                 let connected = self.members[member].connected().await;
-                let connected = connected
-                    .map_err(|e| Fault { unsent: true, ..fault::translate(e, Call::Read) })?;
+                let connected = connected.map_err(|e| Fault { unsent: true, ..fault::translate(e, Call::Read) })?;
                 request(connected).await.map_err(|e| fault::translate(e, call))
             });
             let Fault { error, unsent } = match answer.await {
@@ -175,12 +172,8 @@ impl Client {
         let answer = self.call(Call::Read, |mut etcd| async move {
             match etcd.kv.compact(signed(revision), None).await {
                 // Somebody else was quicker, or went further.
-                Err(etcd_client::Error::GRpcStatus(s)) if s.message().contains("compacted") => {
-                    Ok(true)
-                }
-                Err(etcd_client::Error::GRpcStatus(s)) if s.message().contains("future") => {
-                    Ok(false)
-                }
+                Err(etcd_client::Error::GRpcStatus(s)) if s.message().contains("compacted") => Ok(true),
+                Err(etcd_client::Error::GRpcStatus(s)) if s.message().contains("future") => Ok(false),
                 other => other.map(|_| true),
             }
         });

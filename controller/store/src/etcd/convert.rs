@@ -4,14 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client::{
-    Compare as EtcdCompare, CompareOp, DeleteOptions, Event as EtcdEvent, EventType, GetOptions,
-    KeyValue, PutOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse,
+    Compare as EtcdCompare, CompareOp, DeleteOptions, Event as EtcdEvent, EventType, GetOptions, KeyValue, PutOptions,
+    Txn as EtcdTxn, TxnOp, TxnOpResponse,
 };
 
-use crate::{
-    Change, Compare, Entry, Error, Event, Key, LeaseId, Op, OpResult, Previous, Relation, Result,
-    Revision,
-};
+use crate::{Change, Compare, Entry, Error, Event, Key, LeaseId, Op, OpResult, Previous, Relation, Result, Revision};
 
 /// Puts keys below the site's prefix, and takes them from there.
 #[derive(Debug, Clone)]
@@ -41,8 +38,7 @@ impl Names {
 
     pub(super) fn entry(&self, kv: KeyValue) -> Result<Entry> {
         let key = self.short(kv.key())?;
-        let (create_revision, mod_revision) =
-            (kv.create_revision() as u64, kv.mod_revision() as u64);
+        let (create_revision, mod_revision) = (kv.create_revision() as u64, kv.mod_revision() as u64);
         let lease = (kv.lease() != 0).then_some(LeaseId(kv.lease()));
         let (_, value) = kv.into_key_value();
         Ok(Entry { key, value: Bytes::from(value), create_revision, mod_revision, lease })
@@ -63,10 +59,7 @@ impl Names {
             }
             EventType::Delete => {
                 let previous = previous.map_or(Previous::Unknown, |p| Previous::Known(Some(p)));
-                (
-                    revision,
-                    Event { change: Change::Delete { key: self.short(kv.key())? }, previous },
-                )
+                (revision, Event { change: Change::Delete { key: self.short(kv.key())? }, previous })
             }
         })
     }
@@ -110,9 +103,7 @@ impl Names {
                 TxnOp::put(self.full(key), &value[..], options)
             }
             Op::Delete { key } => TxnOp::delete(self.full(key), None),
-            Op::DeletePrefix { prefix } => {
-                TxnOp::delete(self.full(prefix), Some(DeleteOptions::new().with_prefix()))
-            }
+            Op::DeletePrefix { prefix } => TxnOp::delete(self.full(prefix), Some(DeleteOptions::new().with_prefix())),
             Op::Get { key } => TxnOp::get(self.full(key), Some(GetOptions::new())),
         }
     }

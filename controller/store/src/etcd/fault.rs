@@ -116,19 +116,12 @@ mod tests {
         let lease = LeaseId(0);
         let not_found = "etcdserver: requested lease not found";
         assert_eq!(error(Code::NotFound, not_found, Call::Write), Error::LeaseNotFound { lease });
-        let full = error(
-            Code::ResourceExhausted,
-            "etcdserver: mvcc: database space exceeded",
-            Call::Write,
-        );
+        let full = error(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Call::Write);
         assert!(matches!(full, Error::Full { .. }));
         for (code, text) in [
             (Code::PermissionDenied, "etcdserver: permission denied"),
             (Code::Unauthenticated, "etcdserver: invalid auth token"),
-            (
-                Code::InvalidArgument,
-                "etcdserver: authentication failed, invalid user ID or password",
-            ),
+            (Code::InvalidArgument, "etcdserver: authentication failed, invalid user ID or password"),
             (Code::InvalidArgument, "etcdserver: user name is empty"),
         ] {
             assert!(matches!(error(code, text, Call::Read), Error::Unauthorized { .. }), "{text}");

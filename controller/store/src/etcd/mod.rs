@@ -24,8 +24,8 @@ use self::fault::Call;
 pub use self::options::{EtcdHistory, EtcdOptions, EtcdTls};
 use crate::check::prefix_end;
 use crate::{
-    Entry, Error, Lease, LeaseId, Limits, Op, Page, Query, Result, Revision, Status, Store, Txn,
-    TxnOutcome, WatchStream, check,
+    Entry, Error, Lease, LeaseId, Limits, Op, Page, Query, Result, Revision, Status, Store, Txn, TxnOutcome,
+    WatchStream, check,
 };
 
 /// Entries in a page when the caller leaves the choice to the store. etcd 3.4 counts all that is left
@@ -91,9 +91,8 @@ impl EtcdStore {
 
     /// The granted time of a lease that is alive.
     async fn time_to_live(&self, lease: LeaseId) -> Result<Duration> {
-        let answer = self.client.call(Call::Read, |mut etcd| async move {
-            etcd.lease.time_to_live(lease.0, None).await
-        });
+        let answer =
+            self.client.call(Call::Read, |mut etcd| async move { etcd.lease.time_to_live(lease.0, None).await });
         let answer = answer.await.map_err(|e| name_lease(e, lease))?;
         if answer.ttl() <= 0 {
             return Err(Error::LeaseNotFound { lease });
@@ -140,9 +139,7 @@ impl Store for EtcdStore {
             let (from, options) = (from.clone(), options.clone());
             async move {
                 match etcd.kv.get(from, Some(options)).await {
-                    Err(etcd_client::Error::GRpcStatus(status))
-                        if status.code() == tonic::Code::OutOfRange =>
-                    {
+                    Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::OutOfRange => {
                         Ok(Err(status.message().contains("compacted")))
                     }
                     other => other.map(Ok),
@@ -192,9 +189,7 @@ impl Store for EtcdStore {
 
     async fn grant(&self, ttl: Duration) -> Result<Lease> {
         // A lease whose answer was lost just ends, so trying again does no harm.
-        let answer = self
-            .client
-            .call(Call::Read, |mut etcd| async move { etcd.lease.grant(seconds(ttl), None).await });
+        let answer = self.client.call(Call::Read, |mut etcd| async move { etcd.lease.grant(seconds(ttl), None).await });
         let answer = answer.await?;
         let ttl = Duration::from_secs(answer.ttl().unsigned_abs());
         let lease = Lease { id: LeaseId(answer.id()), ttl };
@@ -227,9 +222,7 @@ impl Store for EtcdStore {
 
     async fn revoke(&self, lease: LeaseId) -> Result<()> {
         self.ttls.lock().remove(&lease);
-        let answer = self
-            .client
-            .call(Call::Write, |mut etcd| async move { etcd.lease.revoke(lease.0).await });
+        let answer = self.client.call(Call::Write, |mut etcd| async move { etcd.lease.revoke(lease.0).await });
         answer.await.map(|_| ()).map_err(|e| name_lease(e, lease))
     }
 
@@ -241,14 +234,12 @@ impl Store for EtcdStore {
         let revision = self.client.revision().await?;
         let oldest = self.client.compacted().await? + 1;
         // A user of one site may not ask for more than that.
-        let status =
-            self.client.call(Call::Read, |mut etcd| async move { etcd.maintenance.status().await });
+        let status = self.client.call(Call::Read, |mut etcd| async move { etcd.maintenance.status().await });
         let (size_bytes, version) = match status.await {
             Ok(status) => (status.db_size().unsigned_abs(), status.version().to_owned()),
             _ => (0, "unknown".to_owned()),
         };
-        let detail =
-            format!("etcd {version}, {}, {}", self.client.endpoints(), self.client.names.data);
+        let detail = format!("etcd {version}, {}, {}", self.client.endpoints(), self.client.names.data);
         Ok(Status { revision, oldest, size_bytes, detail })
     }
 

@@ -65,10 +65,7 @@ impl std::fmt::Debug for EtcdOptions {
 
 impl EtcdOptions {
     /// Options with the defaults of an etcd server.
-    pub fn new(
-        endpoints: impl IntoIterator<Item = impl Into<String>>,
-        site: impl Into<String>,
-    ) -> Self {
+    pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>, site: impl Into<String>) -> Self {
         Self {
             endpoints: endpoints.into_iter().map(Into::into).collect(),
             site: site.into(),
@@ -93,9 +90,9 @@ impl EtcdOptions {
         match endpoint.split_once("://") {
             None => Ok(format!("https://{endpoint}")),
             Some(("https", _)) => Ok(endpoint.to_owned()),
-            Some(("http", _)) if self.tls.is_some() => Err(Error::invalid(format!(
-                "etcd endpoint {endpoint}: found http, but TLS is configured; use https"
-            ))),
+            Some(("http", _)) if self.tls.is_some() => {
+                Err(Error::invalid(format!("etcd endpoint {endpoint}: found http, but TLS is configured; use https")))
+            }
             Some(("http", _)) if self.allow_plaintext => Ok(endpoint.to_owned()),
             Some(("http", _)) => Err(Error::invalid(format!(
                 "etcd endpoint {endpoint}: plaintext is refused unless it is explicitly allowed"

@@ -173,10 +173,7 @@ fn canceled(answer: &WatchResponse, from: Revision) -> Error {
         Error::Compacted { requested: from, oldest: compacted as u64 + 1 }
     } else if reason.contains("compacted") {
         Error::Compacted { requested: from, oldest: from + 1 }
-    } else if ["permission denied", "auth token", "user name is empty"]
-        .iter()
-        .any(|text| reason.contains(text))
-    {
+    } else if ["permission denied", "auth token", "user name is empty"].iter().any(|text| reason.contains(text)) {
         Error::Unauthorized { reason: format!("etcd: {reason}") }
     } else {
         Error::unavailable(format!("etcd canceled the watch: {reason}"))
@@ -191,9 +188,7 @@ impl Client {
             let key = self.names.full("");
             async move {
                 match etcd.kv.get(key, Some(GetOptions::new().with_revision(1))).await {
-                    Err(etcd_client::Error::GRpcStatus(status))
-                        if status.code() == tonic::Code::OutOfRange =>
-                    {
+                    Err(etcd_client::Error::GRpcStatus(status)) if status.code() == tonic::Code::OutOfRange => {
                         Ok(status.message().contains("compacted"))
                     }
                     other => other.map(|_| false),

@@ -53,11 +53,7 @@ pub fn assign(
 }
 
 /// What [`assign`] changes.
-pub fn moves(
-    nodes: &BTreeSet<Node>,
-    devices: &BTreeSet<Device>,
-    current: &BTreeMap<Device, Node>,
-) -> Vec<Move> {
+pub fn moves(nodes: &BTreeSet<Node>, devices: &BTreeSet<Device>, current: &BTreeMap<Device, Node>) -> Vec<Move> {
     let changed = |(device, to): (Device, Node)| {
         let from = current.get(&device).filter(|node| nodes.contains(*node)).cloned();
         (from.as_ref() != Some(&to)).then_some(Move { device, from, to })

@@ -14,10 +14,7 @@ use std::time::Duration;
 
 use super::assign::assign;
 use super::{DRAIN, Device, MASTER, NODE, Node, REBALANCE};
-use crate::{
-    Compare, Entry, Error, Followed, Key, Lease, LeaseId, Op, OpResult, Result, Revision, Txn,
-    TxnOutcome,
-};
+use crate::{Compare, Entry, Error, Followed, Key, Lease, LeaseId, Op, OpResult, Result, Revision, Txn, TxnOutcome};
 
 /// Time on any clock that does not go back.
 pub type Now = Duration;
@@ -343,11 +340,8 @@ impl Mastership {
             match self.masters.get(device) {
                 None if mine => {
                     let value = self.node.as_bytes().to_vec();
-                    let txn = Txn::new().when(Compare::missing(key.clone())).then(Op::put_leased(
-                        key.clone(),
-                        value,
-                        lease,
-                    ));
+                    let txn =
+                        Txn::new().when(Compare::missing(key.clone())).then(Op::put_leased(key.clone(), value, lease));
                     steps.push((device.clone(), key, txn, false));
                 }
                 Some(claim) if claim.node == self.node => {
@@ -393,9 +387,7 @@ impl Mastership {
         let claim = self.masters.get(device);
         match (claim, &self.held) {
             (Some(claim), Held::Lease { id, .. })
-                if claim.node == self.node
-                    && claim.lease == Some(*id)
-                    && !self.yielding.contains(device) =>
+                if claim.node == self.node && claim.lease == Some(*id) && !self.yielding.contains(device) =>
             {
                 Role::Master { election_id: claim.created }
             }
@@ -407,8 +399,7 @@ impl Mastership {
     }
 
     fn report(&mut self, out: &mut Vec<Output>) {
-        let gone: Vec<Device> =
-            self.roles.keys().filter(|d| !self.devices.contains(*d)).cloned().collect();
+        let gone: Vec<Device> = self.roles.keys().filter(|d| !self.devices.contains(*d)).cloned().collect();
         for device in gone {
             self.roles.remove(&device);
             out.push(Output::Role { device, role: None });

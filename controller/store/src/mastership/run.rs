@@ -37,10 +37,9 @@ pub async fn run(
             let store = store.clone();
             let sent = began.elapsed();
             match output {
-                Output::Grant(ttl) => calls.push(
-                    async move { Some(Input::Granted { sent, result: store.grant(ttl).await }) }
-                        .boxed(),
-                ),
+                Output::Grant(ttl) => {
+                    calls.push(async move { Some(Input::Granted { sent, result: store.grant(ttl).await }) }.boxed())
+                }
                 Output::KeepAlive(lease) => calls.push(
                     async move {
                         let result = store.keep_alive(lease).await;
@@ -57,10 +56,9 @@ pub async fn run(
                     }
                     .boxed(),
                 ),
-                Output::Txn { key, txn } => calls.push(
-                    async move { Some(Input::Answered { key, result: store.txn(txn).await }) }
-                        .boxed(),
-                ),
+                Output::Txn { key, txn } => {
+                    calls.push(async move { Some(Input::Answered { key, result: store.txn(txn).await }) }.boxed())
+                }
                 // Whoever no longer listens no longer acts.
                 Output::Role { device, role } => _ = roles.send((device, role)),
                 Output::WakeAt(at) => wake.as_mut().reset(began + at),

@@ -7,8 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use pergola_store::{
-    Entry, Error, Lease, LeaseId, Limits, Page, Query, Result, Revision, Status, Store, Txn,
-    TxnOutcome, WatchStream,
+    Entry, Error, Lease, LeaseId, Limits, Page, Query, Result, Revision, Status, Store, Txn, TxnOutcome, WatchStream,
 };
 use tokio::sync::watch;
 

@@ -61,11 +61,7 @@ impl Replica {
     }
 
     /// Follows until everything up to `revision` was learned; its last change is under the prefix.
-    async fn until(
-        &mut self,
-        revision: Revision,
-        followed: &mut (impl futures::Stream<Item = Followed> + Unpin),
-    ) {
+    async fn until(&mut self, revision: Revision, followed: &mut (impl futures::Stream<Item = Followed> + Unpin)) {
         while self.revision < revision {
             let next = soon("what is missing", followed.next()).await.unwrap();
             self.take(next);

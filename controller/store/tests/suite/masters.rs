@@ -33,10 +33,7 @@ fn start(store: &Arc<dyn Store>, name: &str, count: usize) -> Task {
     let timing = Timing { ttl: TTL, settle: ms(300) };
     let store = store.clone();
     let name = Key::from(name);
-    let task =
-        tokio::spawn(
-            async move { mastership::run(store, name, timing, seen, sender, stopped).await },
-        );
+    let task = tokio::spawn(async move { mastership::run(store, name, timing, seen, sender, stopped).await });
     Task { task, roles, stop: Some(stop), _devices: devices }
 }
 
@@ -47,10 +44,7 @@ async fn until(store: &Arc<dyn Store>, what: &str, good: impl Fn(&BTreeMap<Node,
         loop {
             let status = mastership::status(&**store).await.unwrap();
             let mut loads: BTreeMap<Node, usize> = BTreeMap::new();
-            status
-                .masters
-                .values()
-                .for_each(|(node, _)| *loads.entry(node.clone()).or_default() += 1);
+            status.masters.values().for_each(|(node, _)| *loads.entry(node.clone()).or_default() += 1);
             if good(&loads) {
                 return;
             }

@@ -33,11 +33,7 @@ impl Members {
     }
 
     /// Starts members with more arguments; `more` may write files to the folder it is given.
-    pub fn start_with(
-        count: usize,
-        scheme: &'static str,
-        more: impl Fn(&Path) -> Vec<String>,
-    ) -> Self {
+    pub fn start_with(count: usize, scheme: &'static str, more: impl Fn(&Path) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(2 * count);
         let peer = |i: usize| format!("http://127.0.0.1:{}", ports[count + i]);
@@ -168,8 +164,8 @@ pub struct Certificates {
 impl Certificates {
     pub fn new(client_name: &str) -> Self {
         use rcgen::{
-            BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-            KeyPair, KeyUsagePurpose,
+            BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+            KeyUsagePurpose,
         };
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -186,8 +182,7 @@ impl Certificates {
             let key = KeyPair::generate().unwrap();
             (params.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
         };
-        let (server, client) =
-            (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+        let (server, client) = (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
         // etcd's own gateway is a client of the server with the server's certificate.
         let server = issue("etcd", &[server, client.clone()]);
         Self { ca, server, client: issue(client_name, &[client]) }

@@ -44,11 +44,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn plans() -> impl Strategy<Value = Vec<Plan>> {
     let compares = prop::collection::vec((0..12u8, any::<bool>()), 0..3);
-    let plan = (compares, steps(), steps()).prop_map(|(compares, steps, otherwise)| Plan {
-        compares,
-        steps,
-        otherwise,
-    });
+    let plan =
+        (compares, steps(), steps()).prop_map(|(compares, steps, otherwise)| Plan { compares, steps, otherwise });
     prop::collection::vec(plan, 60)
 }
 
@@ -68,9 +65,7 @@ fn ops(steps: &[Step]) -> Vec<Op> {
             let (a, b) = (op.key(), other.key());
             !reads(&op)
                 && !reads(other)
-                && (a == b
-                    || (prefix(other) && a.starts_with(&**b))
-                    || (prefix(&op) && b.starts_with(&**a)))
+                && (a == b || (prefix(other) && a.starts_with(&**b)) || (prefix(&op) && b.starts_with(&**a)))
         };
         if !kept.iter().any(clash) {
             kept.push(op);
@@ -135,11 +130,7 @@ async fn run(store: &Arc<dyn Store>, mut state: State, plans: &[Plan]) -> State 
         let mut holds = true;
         for (k, exists) in &plan.compares {
             let named = key(*k);
-            txn.compares.push(if *exists {
-                Compare::exists(named)
-            } else {
-                Compare::missing(named)
-            });
+            txn.compares.push(if *exists { Compare::exists(named) } else { Compare::missing(named) });
             holds &= state.contains_key(&*key(*k)) == *exists;
         }
         let branch = if holds { txn.ops.clone() } else { txn.otherwise.clone() };

@@ -33,9 +33,7 @@ pub async fn counters_are_linearizable(store: Arc<dyn Store>) {
                 let entry = store.get(&key).await.unwrap();
                 let (value, at) = entry.map_or((0, 0), |e| (number(&e.value), e.mod_revision));
                 assert!(value >= floor, "read {value} after {floor} was acknowledged");
-                let txn = Txn::new()
-                    .when(Compare::at(&*key, at))
-                    .then(Op::put(&*key, (value + 1).to_string()));
+                let txn = Txn::new().when(Compare::at(&*key, at)).then(Op::put(&*key, (value + 1).to_string()));
                 let outcome = store.txn(txn).await.unwrap();
                 if outcome.succeeded {
                     acknowledged[counter as usize].fetch_max(value + 1, Ordering::SeqCst);
@@ -51,8 +49,7 @@ pub async fn counters_are_linearizable(store: Arc<dyn Store>) {
     }
     assert_eq!(made.len() as u64, CLIENTS * INCREMENTS);
     for counter in 0..COUNTERS {
-        let mut values: Vec<_> =
-            made.iter().filter(|m| m.0 == counter).map(|m| (m.1, m.2)).collect();
+        let mut values: Vec<_> = made.iter().filter(|m| m.0 == counter).map(|m| (m.1, m.2)).collect();
         values.sort_unstable();
         let wanted: Vec<u64> = (1..=values.len() as u64).collect();
         assert_eq!(values.iter().map(|v| v.0).collect::<Vec<_>>(), wanted);

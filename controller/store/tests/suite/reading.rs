@@ -16,8 +16,7 @@ async fn put(store: &Arc<dyn Store>, key: &str, value: &str) -> u64 {
 pub async fn listing_in_key_order(store: Arc<dyn Store>) {
     let empty = store.range("", None).await.unwrap();
     assert!(empty.entries.is_empty() && empty.revision >= 1);
-    for key in ["port/leaf2/1", "port/leaf1/10", "port/leaf1/2", "port", "poru", "host/ü", "host/z"]
-    {
+    for key in ["port/leaf2/1", "port/leaf1/10", "port/leaf1/2", "port", "poru", "host/ü", "host/z"] {
         put(&store, key, key).await;
     }
     let ports = store.range("port/", None).await.unwrap();
@@ -57,10 +56,7 @@ pub async fn the_past_is_kept(store: Arc<dyn Store>) {
     assert_eq!(at(r6).await, []);
     let future = store.range("", Some(r6 + 100)).await.unwrap_err();
     let requested = r6 + 100;
-    assert!(
-        matches!(future, Error::FutureRevision { requested: r, .. } if r == requested),
-        "{future}"
-    );
+    assert!(matches!(future, Error::FutureRevision { requested: r, .. } if r == requested), "{future}");
     assert!(matches!(store.range("", Some(0)).await, Err(Error::Invalid { .. })));
 }
 

@@ -39,11 +39,7 @@ pub async fn all_events_of_a_revision_together(store: Arc<dyn Store>) {
     let old = store.put("c", Bytes::from_static(b"old")).await.unwrap();
     let before = store.get("c").await.unwrap().unwrap();
     let mut watch = store.watch("", old + 1);
-    let txn = Txn::new()
-        .then(Op::put("d", "1"))
-        .then(Op::delete("c"))
-        .then(Op::put("b", "2"))
-        .then(Op::delete("none"));
+    let txn = Txn::new().then(Op::put("d", "1")).then(Op::delete("c")).then(Op::put("b", "2")).then(Op::delete("none"));
     let revision = store.txn(txn).await.unwrap().revision;
     let batch = next(&mut watch).await;
     assert_eq!(batch.revision, revision);

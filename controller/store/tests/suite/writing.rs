@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pergola_store::{
-    BatchOptions, BatchWriter, Compare, Error, Expected, LeaseId, Op, OpResult, Relation, Store,
-    Txn,
-};
+use pergola_store::{BatchOptions, BatchWriter, Compare, Error, Expected, LeaseId, Op, OpResult, Relation, Store, Txn};
 
 use super::cut::Cuttable;
 use super::soon;

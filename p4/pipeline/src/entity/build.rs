@@ -41,12 +41,7 @@ pub struct OneShotBuilder {
 
 impl TableEntryBuilder {
     pub fn new(table_id: u32) -> TableEntryBuilder {
-        TableEntryBuilder {
-            table: table_id,
-            priority: 0,
-            fields: SmallVec::new(),
-            extras: DirectExtras::default(),
-        }
+        TableEntryBuilder { table: table_id, priority: 0, fields: SmallVec::new(), extras: DirectExtras::default() }
     }
 
     pub fn exact(self, field: u32, value: impl Into<P4Value>) -> Self {
@@ -112,10 +107,7 @@ impl TableEntryBuilder {
     }
 
     /// Ends the key with a set of weighted actions: (action, weight, watch port).
-    pub fn one_shot<W: Into<P4Value>>(
-        self,
-        set: impl IntoIterator<Item = (Action, u32, Option<W>)>,
-    ) -> OneShotBuilder {
+    pub fn one_shot<W: Into<P4Value>>(self, set: impl IntoIterator<Item = (Action, u32, Option<W>)>) -> OneShotBuilder {
         let members = set.into_iter().map(|(action, weight, watch)| OneShotMember {
             action,
             weight,
@@ -131,9 +123,7 @@ impl TableEntryBuilder {
 
     fn split(mut self) -> (EntityKey, DirectExtras) {
         self.fields.sort_by_key(|f| f.0);
-        let key =
-            KeyView::Table { table: self.table, priority: self.priority, fields: self.fields }
-                .pack();
+        let key = KeyView::Table { table: self.table, priority: self.priority, fields: self.fields }.pack();
         (key, self.extras)
     }
 }

@@ -29,8 +29,7 @@ impl P4Value {
     pub fn masked(&self, mask: &P4Value) -> P4Value {
         let (v, m) = (&self.0, &mask.0);
         let n = v.len().min(m.len());
-        let out: SmallVec<[u8; 16]> =
-            (0..n).map(|i| v[v.len() - n + i] & m[m.len() - n + i]).collect();
+        let out: SmallVec<[u8; 16]> = (0..n).map(|i| v[v.len() - n + i] & m[m.len() - n + i]).collect();
         P4Value::new(&out)
     }
 

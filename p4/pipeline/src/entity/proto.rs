@@ -10,9 +10,7 @@ use v1::packet_replication_engine_entry::Type as Pre;
 use v1::replica::PortKind;
 use v1::table_action::Type as ActionType;
 
-use super::view::{
-    Action, DirectExtras, KeyView, Match, MeterConfig, OneShotMember, Replica, ValueView,
-};
+use super::view::{Action, DirectExtras, KeyView, Match, MeterConfig, OneShotMember, Replica, ValueView};
 use super::{Entity, EntityKey, P4Value};
 
 /// Why a message is not an entity that a controller keeps.
@@ -28,11 +26,7 @@ pub enum ConvertError {
 }
 
 fn unsigned(field: &'static str, found: i64) -> Result<u32, ConvertError> {
-    u32::try_from(found).map_err(|_| ConvertError::OutOfRange {
-        field,
-        found,
-        allowed: "0 to 4294967295",
-    })
+    u32::try_from(found).map_err(|_| ConvertError::OutOfRange { field, found, allowed: "0 to 4294967295" })
 }
 
 fn bytes(value: &P4Value) -> Bytes {
@@ -46,15 +40,9 @@ fn value(bytes: &Bytes) -> P4Value {
 fn field_to_proto(id: u32, m: &Match) -> v1::FieldMatch {
     let kind = match m {
         Match::Exact(v) => FieldMatchType::Exact(field_match::Exact { value: bytes(v) }),
-        Match::Lpm(v, len) => {
-            FieldMatchType::Lpm(field_match::Lpm { value: bytes(v), prefix_len: *len as i32 })
-        }
-        Match::Ternary(v, mask) => {
-            FieldMatchType::Ternary(field_match::Ternary { value: bytes(v), mask: bytes(mask) })
-        }
-        Match::Range(low, high) => {
-            FieldMatchType::Range(field_match::Range { low: bytes(low), high: bytes(high) })
-        }
+        Match::Lpm(v, len) => FieldMatchType::Lpm(field_match::Lpm { value: bytes(v), prefix_len: *len as i32 }),
+        Match::Ternary(v, mask) => FieldMatchType::Ternary(field_match::Ternary { value: bytes(v), mask: bytes(mask) }),
+        Match::Range(low, high) => FieldMatchType::Range(field_match::Range { low: bytes(low), high: bytes(high) }),
         Match::Optional(v) => FieldMatchType::Optional(field_match::Optional { value: bytes(v) }),
     };
     v1::FieldMatch { field_id: id, field_match_type: Some(kind) }
@@ -64,12 +52,10 @@ fn field_to_proto(id: u32, m: &Match) -> v1::FieldMatch {
 fn field_from_proto(f: &v1::FieldMatch) -> Result<Option<(u32, Match)>, ConvertError> {
     let m = match f.field_match_type.as_ref() {
         Some(FieldMatchType::Exact(m)) => Match::Exact(value(&m.value)),
-        Some(FieldMatchType::Lpm(m)) => {
-            match unsigned("match.lpm.prefix_len", i64::from(m.prefix_len))? {
-                0 => return Ok(None),
-                len => Match::Lpm(value(&m.value), len),
-            }
-        }
+        Some(FieldMatchType::Lpm(m)) => match unsigned("match.lpm.prefix_len", i64::from(m.prefix_len))? {
+            0 => return Ok(None),
+            len => Match::Lpm(value(&m.value), len),
+        },
         Some(FieldMatchType::Ternary(m)) => {
             let mask = value(&m.mask);
             if mask.is_zero() {
@@ -93,8 +79,7 @@ fn field_from_proto(f: &v1::FieldMatch) -> Result<Option<(u32, Match)>, ConvertE
 }
 
 fn action_to_proto(a: &Action) -> v1::Action {
-    let params =
-        a.params.iter().map(|(id, v)| v1::action::Param { param_id: *id, value: bytes(v) });
+    let params = a.params.iter().map(|(id, v)| v1::action::Param { param_id: *id, value: bytes(v) });
     v1::Action { action_id: a.id, params: params.collect() }
 }
 
@@ -122,22 +107,13 @@ fn meter_to_proto(m: &MeterConfig) -> v1::MeterConfig {
 }
 
 fn meter_from_proto(m: &v1::MeterConfig) -> MeterConfig {
-    MeterConfig {
-        cir: m.cir as u64,
-        cburst: m.cburst as u64,
-        pir: m.pir as u64,
-        pburst: m.pburst as u64,
-    }
+    MeterConfig { cir: m.cir as u64, cburst: m.cburst as u64, pir: m.pir as u64, pburst: m.pburst as u64 }
 }
 
 #[allow(deprecated)]
 fn replica_to_proto(r: &Replica) -> v1::Replica {
     // The number form is the one that every server takes, BMv2's too.
-    v1::Replica {
-        port_kind: Some(PortKind::EgressPort(r.port)),
-        instance: r.instance,
-        ..Default::default()
-    }
+    v1::Replica { port_kind: Some(PortKind::EgressPort(r.port)), instance: r.instance, ..Default::default() }
 }
 
 #[allow(deprecated)]
@@ -145,8 +121,7 @@ fn replica_from_proto(r: &v1::Replica) -> Result<Replica, ConvertError> {
     let port = match &r.port_kind {
         Some(PortKind::EgressPort(port)) => *port,
         Some(PortKind::Port(port)) => {
-            let found =
-                value(port).to_u64().and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
+            let found = value(port).to_u64().and_then(|n| i64::try_from(n).ok()).unwrap_or(i64::MAX);
             unsigned("replica.port", found)?
         }
         None => {
@@ -192,39 +167,28 @@ impl EntityKey {
                 r#match: fields.iter().map(|(id, m)| field_to_proto(*id, m)).collect(),
                 ..Default::default()
             }),
-            KeyView::DefaultAction { table } => Proto::TableEntry(v1::TableEntry {
-                table_id: table,
-                is_default_action: true,
-                ..Default::default()
+            KeyView::DefaultAction { table } => {
+                Proto::TableEntry(v1::TableEntry { table_id: table, is_default_action: true, ..Default::default() })
+            }
+            KeyView::MulticastGroup { id } => Proto::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry {
+                r#type: Some(Pre::MulticastGroupEntry(v1::MulticastGroupEntry {
+                    multicast_group_id: id,
+                    ..Default::default()
+                })),
             }),
-            KeyView::MulticastGroup { id } => {
-                Proto::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry {
-                    r#type: Some(Pre::MulticastGroupEntry(v1::MulticastGroupEntry {
-                        multicast_group_id: id,
-                        ..Default::default()
-                    })),
-                })
-            }
-            KeyView::CloneSession { id } => {
-                Proto::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry {
-                    r#type: Some(Pre::CloneSessionEntry(v1::CloneSessionEntry {
-                        session_id: id,
-                        ..Default::default()
-                    })),
-                })
-            }
+            KeyView::CloneSession { id } => Proto::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry {
+                r#type: Some(Pre::CloneSessionEntry(v1::CloneSessionEntry { session_id: id, ..Default::default() })),
+            }),
             KeyView::Meter { id, index } => Proto::MeterEntry(v1::MeterEntry {
                 meter_id: id,
                 index: Some(v1::Index { index }),
                 ..Default::default()
             }),
-            KeyView::Member { profile, id } => {
-                Proto::ActionProfileMember(v1::ActionProfileMember {
-                    action_profile_id: profile,
-                    member_id: id,
-                    ..Default::default()
-                })
-            }
+            KeyView::Member { profile, id } => Proto::ActionProfileMember(v1::ActionProfileMember {
+                action_profile_id: profile,
+                member_id: id,
+                ..Default::default()
+            }),
             KeyView::Group { profile, id } => Proto::ActionProfileGroup(v1::ActionProfileGroup {
                 action_profile_id: profile,
                 group_id: id,
@@ -267,9 +231,7 @@ impl Entity {
                     session.packet_length_bytes = packet_length_bytes;
                 }
             }
-            (Some(Proto::MeterEntry(e)), ValueView::Meter(m)) => {
-                e.config = Some(meter_to_proto(&m))
-            }
+            (Some(Proto::MeterEntry(e)), ValueView::Meter(m)) => e.config = Some(meter_to_proto(&m)),
             (Some(Proto::ActionProfileMember(e)), ValueView::Action { action, .. }) => {
                 e.action = Some(action_to_proto(&action));
             }
@@ -295,10 +257,9 @@ impl Entity {
         match proto.entity.as_ref() {
             Some(Proto::TableEntry(e)) => table_entry(e),
             Some(Proto::PacketReplicationEngineEntry(e)) => match e.r#type.as_ref() {
-                Some(Pre::MulticastGroupEntry(g)) => Ok(Entity::multicast_group(
-                    g.multicast_group_id,
-                    replicas_from_proto(&g.replicas)?,
-                )),
+                Some(Pre::MulticastGroupEntry(g)) => {
+                    Ok(Entity::multicast_group(g.multicast_group_id, replicas_from_proto(&g.replicas)?))
+                }
                 Some(Pre::CloneSessionEntry(s)) => Ok(Entity::clone_session(
                     s.session_id,
                     replicas_from_proto(&s.replicas)?,
@@ -319,8 +280,7 @@ impl Entity {
             Some(Proto::ActionProfileMember(m)) => {
                 let action = m.action.as_ref().map(action_from_proto);
                 let extras = DirectExtras::default();
-                let value =
-                    action.map_or(ValueView::Unset, |action| ValueView::Action { action, extras });
+                let value = action.map_or(ValueView::Unset, |action| ValueView::Action { action, extras });
                 let key = KeyView::Member { profile: m.action_profile_id, id: m.member_id };
                 Ok(Entity::new(key.pack(), value.pack()))
             }
@@ -328,9 +288,7 @@ impl Entity {
             Some(Proto::ExternEntry(_)) => Err(ConvertError::NotPlanned("extern_entry")),
             Some(Proto::DirectMeterEntry(_)) => Err(ConvertError::NotPlanned("direct_meter_entry")),
             Some(Proto::CounterEntry(_)) => Err(ConvertError::NotPlanned("counter_entry")),
-            Some(Proto::DirectCounterEntry(_)) => {
-                Err(ConvertError::NotPlanned("direct_counter_entry"))
-            }
+            Some(Proto::DirectCounterEntry(_)) => Err(ConvertError::NotPlanned("direct_counter_entry")),
             Some(Proto::ValueSetEntry(_)) => Err(ConvertError::NotPlanned("value_set_entry")),
             Some(Proto::RegisterEntry(_)) => Err(ConvertError::NotPlanned("register_entry")),
             Some(Proto::DigestEntry(_)) => Err(ConvertError::NotPlanned("digest_entry")),
@@ -368,10 +326,7 @@ fn table_entry(e: &v1::TableEntry) -> Result<Entity, ConvertError> {
             let mut members = Vec::with_capacity(set.action_profile_actions.len());
             for m in &set.action_profile_actions {
                 let Some(action) = m.action.as_ref().map(action_from_proto) else {
-                    return Err(ConvertError::Missing {
-                        field: "action_profile_action.action",
-                        allowed: "an action",
-                    });
+                    return Err(ConvertError::Missing { field: "action_profile_action.action", allowed: "an action" });
                 };
                 members.push(OneShotMember {
                     action,

@@ -284,12 +284,7 @@ fn put_meter(out: &mut ValueBytes, m: &MeterConfig) {
 }
 
 fn take_meter(t: &mut Take<'_>) -> Option<MeterConfig> {
-    Some(MeterConfig {
-        cir: t.varint()?,
-        cburst: t.varint()?,
-        pir: t.varint()?,
-        pburst: t.varint()?,
-    })
+    Some(MeterConfig { cir: t.varint()?, cburst: t.varint()?, pir: t.varint()?, pburst: t.varint()? })
 }
 
 fn pack_head(form: u8, extras: &DirectExtras) -> ValueBytes {
@@ -448,11 +443,7 @@ pub(crate) fn unpack_value(value: &EntityValue) -> Option<ValueView> {
         CLONE => {
             let class_of_service = t.varint32()?;
             let packet_length_bytes = t.be32()? as i32;
-            ValueView::Clone {
-                replicas: take_replicas(&mut t)?,
-                class_of_service,
-                packet_length_bytes,
-            }
+            ValueView::Clone { replicas: take_replicas(&mut t)?, class_of_service, packet_length_bytes }
         }
         METER => ValueView::Meter(take_meter(&mut t)?),
         MEMBERS => {

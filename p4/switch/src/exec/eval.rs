@@ -69,9 +69,7 @@ impl Run<'_> {
             Num::StackLast(stack) => u64::from(self.ctx.next[usize::from(*stack)]).wrapping_sub(1),
             Num::UnionStackCount(stack) => u64::from(self.ctx.union_next[usize::from(*stack)]),
             Num::UnionStackLast(stack) => u64::from(self.ctx.union_next[usize::from(*stack)]).wrapping_sub(1),
-            Num::Register(id, index) => {
-                self.rt.registers[usize::from(*id)].low(self.num(index, params)).unwrap_or(0)
-            }
+            Num::Register(id, index) => self.rt.registers[usize::from(*id)].low(self.num(index, params)).unwrap_or(0),
             Num::Dyn(header, index) => self.dynamic(header, *index, params).unwrap_or(0),
             Num::Low(big) => self.big(big, params).low(),
         }
@@ -167,9 +165,9 @@ impl Run<'_> {
             Bool::BigCmp(cmp, x) => compare(*cmp, self.big(&x.0, params).cmp(&self.big(&x.1, params))),
             Bool::Same(x) => self.bool(&x.0, params) == self.bool(&x.1, params),
             Bool::ValidHdr(header) => self.hdr(header, params).is_some_and(|h| self.ctx.is_valid(h)),
-            Bool::ValidUnion(union) => self.union(union, params).is_some_and(|u| {
-                self.code.unions[usize::from(u)].iter().any(|&h| self.ctx.is_valid(h))
-            }),
+            Bool::ValidUnion(union) => self
+                .union(union, params)
+                .is_some_and(|u| self.code.unions[usize::from(u)].iter().any(|&h| self.ctx.is_valid(h))),
             Bool::SameHdr(x) => match (self.hdr(&x.0, params), self.hdr(&x.1, params)) {
                 (Some(a), Some(b)) => self.same_header(a, b),
                 _ => false,

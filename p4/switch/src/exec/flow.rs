@@ -19,14 +19,26 @@ impl<'a> Run<'a> {
                     let (hit, action) = self.table(*table);
                     match next {
                         Next::Same(to) => *to,
-                        Next::HitMiss(yes, no) => if hit { *yes } else { *no },
+                        Next::HitMiss(yes, no) => {
+                            if hit {
+                                *yes
+                            } else {
+                                *no
+                            }
+                        }
                         Next::ByAction(list, default) => {
                             let found = action.and_then(|a| list.iter().find(|l| l.0 == a));
                             found.map_or(*default, |l| l.1)
                         }
                     }
                 }
-                Node::If { cond, yes, no } => if self.bool(cond, &[]) { *yes } else { *no },
+                Node::If { cond, yes, no } => {
+                    if self.bool(cond, &[]) {
+                        *yes
+                    } else {
+                        *no
+                    }
+                }
                 Node::Call { action, next } => {
                     self.action(*action, &[]);
                     *next

@@ -103,9 +103,7 @@ fn xxh64(bytes: &[u8]) -> u64 {
     const P3: u64 = 0x1656_67b1_9e37_79f9;
     const P4: u64 = 0x85eb_ca77_c2b2_ae63;
     const P5: u64 = 0x27d4_eb2f_1656_67c5;
-    let round = |acc: u64, input: u64| {
-        acc.wrapping_add(input.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1)
-    };
+    let round = |acc: u64, input: u64| acc.wrapping_add(input.wrapping_mul(P2)).rotate_left(31).wrapping_mul(P1);
     let (blocks, mut rest) = bytes.as_chunks::<32>();
     let mut hash = if blocks.is_empty() {
         P5

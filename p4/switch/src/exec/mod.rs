@@ -11,9 +11,9 @@ pub mod wide;
 
 pub(crate) use ctx::{Ctx, Source};
 
+use crate::instance::Instance;
 use crate::program::code::Code;
 use crate::rcu::Pin;
-use crate::instance::Instance;
 use crate::state::ports::Ports;
 
 /// Memory that a worker reuses from packet to packet.

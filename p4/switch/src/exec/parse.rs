@@ -141,7 +141,11 @@ impl Run<'_> {
                 Ok(())
             }
             ParseOp::Verify(cond, error) => {
-                if self.bool(cond, &[]) { Ok(()) } else { Err(self.num(error, &[]) as u32) }
+                if self.bool(cond, &[]) {
+                    Ok(())
+                } else {
+                    Err(self.num(error, &[]) as u32)
+                }
             }
             ParseOp::Advance(bits) => {
                 let bits = self.num(bits, &[]);

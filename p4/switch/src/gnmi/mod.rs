@@ -12,8 +12,8 @@ use crate::ports::port::now_ns;
 use crate::ports::{PortError, PortEvent, PortManager};
 use p4runtime_proto::GNMI_VERSION;
 use p4runtime_proto::gnmi::{
-    CapabilityRequest, CapabilityResponse, GetRequest, GetResponse, ModelData, Notification, Path, SetRequest, SetResponse,
-    SubscribeRequest, SubscribeResponse, Update, UpdateResult, g_nmi_server::GNmi, get_request::DataType,
+    CapabilityRequest, CapabilityResponse, GetRequest, GetResponse, ModelData, Notification, Path, SetRequest,
+    SetResponse, SubscribeRequest, SubscribeResponse, Update, UpdateResult, g_nmi_server::GNmi, get_request::DataType,
 };
 use set::Change;
 use std::time::Instant;
@@ -42,7 +42,10 @@ impl GnmiService {
     pub fn read(&self, request: &GetRequest) -> Result<GetResponse, Status> {
         let form = Form::new(request.encoding).map_err(Status::unimplemented)?;
         let wanted = DataType::try_from(request.r#type).map_err(|_| {
-            Status::invalid_argument(format!("type: {}; allowed are ALL, CONFIG, STATE and OPERATIONAL", request.r#type))
+            Status::invalid_argument(format!(
+                "type: {}; allowed are ALL, CONFIG, STATE and OPERATIONAL",
+                request.r#type
+            ))
         })?;
         let ports = self.ports.list();
         let all: Vec<Leaf> = ports.iter().flat_map(tree::leaves).filter(|leaf| belongs(leaf, wanted)).collect();
@@ -67,7 +70,11 @@ impl GnmiService {
                 return Err(Status::aborted(format!("nothing is changed: {error}")));
             }
         }
-        let response = plan.done.into_iter().map(|(path, op)| UpdateResult { path: Some(path), op: op as i32, ..UpdateResult::default() });
+        let response = plan.done.into_iter().map(|(path, op)| UpdateResult {
+            path: Some(path),
+            op: op as i32,
+            ..UpdateResult::default()
+        });
         Ok(SetResponse {
             prefix: request.prefix.clone(),
             response: response.collect(),
@@ -152,7 +159,10 @@ impl GNmi for GnmiService {
 
     type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;
 
-    async fn subscribe(&self, request: Request<Streaming<SubscribeRequest>>) -> Result<Response<Self::SubscribeStream>, Status> {
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
         let (send, receive) = mpsc::channel(BACKLOG);
         let ports = self.ports.clone();
         let events = ports.subscribe();

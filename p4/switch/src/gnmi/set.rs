@@ -51,7 +51,11 @@ pub fn plan(request: &SetRequest, ports: &[PortInfo]) -> Result<Plan, Status> {
 
 /// The names of a path below the interface, to tell a leaf that is named from one that is merely covered.
 fn path_end(path: &Path) -> Vec<&str> {
-    path.elem.iter().map(|elem| elem.name.as_str()).skip_while(|name| matches!(*name, "interfaces" | "interface")).collect()
+    path.elem
+        .iter()
+        .map(|elem| elem.name.as_str())
+        .skip_while(|name| matches!(*name, "interfaces" | "interface"))
+        .collect()
 }
 
 /// The leaves a path selects, with the depth of the selected node.
@@ -82,17 +86,26 @@ fn default_of(leaf: &Leaf, ports: &[PortInfo]) -> Option<Change> {
 
 fn read_only(leaf: &Leaf) -> Status {
     let path = format!("/interfaces/interface[name={}]/{}", leaf.interface, leaf.below.join("/"));
-    Status::invalid_argument(format!("path {path}: read-only; allowed are config/enabled and ethernet/config/port-speed"))
+    Status::invalid_argument(format!(
+        "path {path}: read-only; allowed are config/enabled and ethernet/config/port-speed"
+    ))
 }
 
-fn one(prefix: Option<&Path>, update: &Update, operation: Operation, ports: &[PortInfo], plan: &mut Plan) -> Result<(), Status> {
+fn one(
+    prefix: Option<&Path>,
+    update: &Update,
+    operation: Operation,
+    ports: &[PortInfo],
+    plan: &mut Plan,
+) -> Result<(), Status> {
     let (depth, leaves) = select(prefix, update.path.as_ref(), ports)?;
     let value = update.val.as_ref().and_then(|val| val.value.as_ref());
     let given = value.ok_or_else(|| Status::invalid_argument("val: missing"))?;
     let node_is_leaf = leaves.iter().all(|leaf| leaf.depth() == depth);
     let json = match given {
         Value::JsonVal(bytes) | Value::JsonIetfVal(bytes) => Some(
-            serde_json::from_slice::<Json>(bytes).map_err(|e| Status::invalid_argument(format!("val: not JSON: {e}")))?,
+            serde_json::from_slice::<Json>(bytes)
+                .map_err(|e| Status::invalid_argument(format!("val: not JSON: {e}")))?,
         ),
         _ => None,
     };
@@ -131,7 +144,9 @@ fn scalar(value: &Value) -> Result<Json, Status> {
         Value::StringVal(text) | Value::AsciiVal(text) => Ok(text.as_str().into()),
         Value::UintVal(number) => Ok((*number).into()),
         Value::IntVal(number) => Ok((*number).into()),
-        _ => Err(Status::invalid_argument("val: allowed are bool_val, string_val, uint_val, json_val and json_ietf_val")),
+        _ => {
+            Err(Status::invalid_argument("val: allowed are bool_val, string_val, uint_val, json_val and json_ietf_val"))
+        }
     }
 }
 
@@ -145,7 +160,10 @@ fn find<'a>(json: &'a Json, leaf: &Leaf, depth: usize) -> Option<&'a Json> {
     for at in depth..leaf.depth() {
         node = get(node, leaf.name_at(at))?;
         if at == 1 {
-            node = node.as_array()?.iter().find(|one| get(one, "name").and_then(Json::as_str) == Some(&*leaf.interface))?;
+            node = node
+                .as_array()?
+                .iter()
+                .find(|one| get(one, "name").and_then(Json::as_str) == Some(&*leaf.interface))?;
         }
     }
     Some(node)
@@ -161,7 +179,8 @@ fn count(json: &Json) -> usize {
 
 fn set_leaf(leaf: &Leaf, value: &Json, ports: &[PortInfo], plan: &mut Plan) -> Result<(), Status> {
     let Some(no) = number(leaf, ports) else { return Ok(()) };
-    let wrong = |allowed: &str| Status::invalid_argument(format!("{}: {value}; allowed are {allowed}", leaf.below.join("/")));
+    let wrong =
+        |allowed: &str| Status::invalid_argument(format!("{}: {value}; allowed are {allowed}", leaf.below.join("/")));
     if leaf.below == tree::ENABLED {
         plan.changes.push(Change::Enabled(no, value.as_bool().ok_or_else(|| wrong("true and false"))?));
     } else if leaf.below == tree::PORT_SPEED {
@@ -249,11 +268,31 @@ mod tests {
             (enabled, json_ietf(&json!("no")), Code::InvalidArgument, "allowed are true and false"),
             (enabled, TypedValue::default(), Code::InvalidArgument, "val: missing"),
             ("/interfaces/interface[name=e9]/config/enabled", bool_val(true), Code::NotFound, "no such interface"),
-            ("/interfaces/interface[name=e1]/state/oper-status", json_ietf(&json!("UP")), Code::InvalidArgument, "read-only"),
+            (
+                "/interfaces/interface[name=e1]/state/oper-status",
+                json_ietf(&json!("UP")),
+                Code::InvalidArgument,
+                "read-only",
+            ),
             ("/interfaces/interface[name=e1]/config", bool_val(true), Code::InvalidArgument, "scalar for a container"),
-            ("/interfaces/interface[name=e1]/config", json_ietf(&json!({"colour": 1})), Code::InvalidArgument, "0 are known"),
-            ("/interfaces/interface[name=e1]/config", json_ietf(&json!({"name": "e2"})), Code::InvalidArgument, "read-only"),
-            ("/interfaces/interface[name=e1]/ethernet/config/port-speed", json_ietf(&json!("SPEED_3GB")), Code::InvalidArgument, "SPEED_10GB"),
+            (
+                "/interfaces/interface[name=e1]/config",
+                json_ietf(&json!({"colour": 1})),
+                Code::InvalidArgument,
+                "0 are known",
+            ),
+            (
+                "/interfaces/interface[name=e1]/config",
+                json_ietf(&json!({"name": "e2"})),
+                Code::InvalidArgument,
+                "read-only",
+            ),
+            (
+                "/interfaces/interface[name=e1]/ethernet/config/port-speed",
+                json_ietf(&json!("SPEED_3GB")),
+                Code::InvalidArgument,
+                "SPEED_10GB",
+            ),
         ] {
             let error = try_update(text, value).unwrap_err();
             assert_eq!(error.code(), code, "{error}");

@@ -5,8 +5,8 @@ use super::tree::{self, Leaf, LeafValue, Pattern};
 use super::value::{Form, leaf_value};
 use crate::ports::{PortInfo, PortNo};
 use p4runtime_proto::gnmi::{
-    Notification, Path, Poll, Subscription, SubscribeRequest, SubscribeResponse, SubscriptionList, SubscriptionMode, Update,
-    subscribe_request::Request, subscribe_response::Response, subscription_list::Mode,
+    Notification, Path, Poll, SubscribeRequest, SubscribeResponse, Subscription, SubscriptionList, SubscriptionMode,
+    Update, subscribe_request::Request, subscribe_response::Response, subscription_list::Mode,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +65,13 @@ impl Session {
     ///
     /// # Errors
     /// The status that ends the stream.
-    pub fn request(&mut self, request: SubscribeRequest, now: Now, time_ns: u64, ports: &[PortInfo]) -> Result<Step, Status> {
+    pub fn request(
+        &mut self,
+        request: SubscribeRequest,
+        now: Now,
+        time_ns: u64,
+        ports: &[PortInfo],
+    ) -> Result<Step, Status> {
         match (request.request, &mut self.list) {
             (Some(Request::Subscribe(list)), None) => {
                 let mut list = List::new(list, now)?;
@@ -73,10 +79,12 @@ impl Session {
                 self.list = Some(list);
                 Ok(step)
             }
-            (Some(Request::Subscribe(_)), Some(_)) => {
-                Err(Status::invalid_argument("subscribe: the stream has its subscriptions already; allowed is one list a stream"))
+            (Some(Request::Subscribe(_)), Some(_)) => Err(Status::invalid_argument(
+                "subscribe: the stream has its subscriptions already; allowed is one list a stream",
+            )),
+            (Some(Request::Poll(Poll {})), Some(list)) if list.mode == Mode::Poll => {
+                Ok(list.everything(time_ns, ports))
             }
-            (Some(Request::Poll(Poll {})), Some(list)) if list.mode == Mode::Poll => Ok(list.everything(time_ns, ports)),
             (Some(Request::Poll(_)), _) => {
                 Err(Status::invalid_argument("poll: allowed only on a stream whose subscription list has mode POLL"))
             }
@@ -128,7 +136,8 @@ impl Session {
             let counters_only = one.on_change && !beat;
             let changed_only = one.changed_only && !beat;
             if look || beat {
-                let leaves = ports.iter().flat_map(tree::leaves).filter(|leaf| !counters_only || leaf.is_counter()).collect();
+                let leaves =
+                    ports.iter().flat_map(tree::leaves).filter(|leaf| !counters_only || leaf.is_counter()).collect();
                 list.send(number, leaves, changed_only, time_ns, &mut out);
             }
         }
@@ -138,9 +147,10 @@ impl Session {
     /// When `tick` has something to do next.
     pub fn deadline(&self) -> Option<Now> {
         let list = self.list.as_ref().filter(|list| list.mode == Mode::Stream)?;
-        let times = list.subscriptions.iter().flat_map(|one| {
-            [one.every.map(|_| one.next_look), one.heartbeat.map(|_| one.next_heartbeat)]
-        });
+        let times = list
+            .subscriptions
+            .iter()
+            .flat_map(|one| [one.every.map(|_| one.next_look), one.heartbeat.map(|_| one.next_heartbeat)]);
         times.flatten().min()
     }
 }
@@ -192,12 +202,20 @@ impl List {
             let leaves = ports.iter().flat_map(tree::leaves).collect();
             self.send(number, leaves, false, time_ns, &mut responses);
         }
-        responses.push(SubscribeResponse { response: Some(Response::SyncResponse(true)), ..SubscribeResponse::default() });
+        responses
+            .push(SubscribeResponse { response: Some(Response::SyncResponse(true)), ..SubscribeResponse::default() });
         Step { responses, end: false }
     }
 
     /// Adds one notification for each interface with leaves of subscription `number`.
-    fn send(&mut self, number: usize, leaves: Vec<Leaf>, changed_only: bool, time_ns: u64, out: &mut Vec<SubscribeResponse>) {
+    fn send(
+        &mut self,
+        number: usize,
+        leaves: Vec<Leaf>,
+        changed_only: bool,
+        time_ns: u64,
+        out: &mut Vec<SubscribeResponse>,
+    ) {
         let one = &mut self.subscriptions[number];
         let mut open: Option<(Arc<str>, Vec<Update>)> = None;
         for leaf in leaves {
@@ -209,7 +227,8 @@ impl List {
             if changed_only && !changed {
                 continue;
             }
-            let update = Update { path: Some(leaf.path()), val: Some(leaf_value(&leaf.value, self.form)), ..Update::default() };
+            let update =
+                Update { path: Some(leaf.path()), val: Some(leaf_value(&leaf.value, self.form)), ..Update::default() };
             if changed {
                 one.sent.insert(key, leaf.value);
             }
@@ -286,7 +305,8 @@ impl One {
             SubscriptionMode::OnChange | SubscriptionMode::TargetDefined => {
                 one.on_change = true;
                 one.changed_only = true;
-                let counters = if mode == SubscriptionMode::OnChange { COUNTER_INTERVAL } else { TARGET_DEFINED_INTERVAL };
+                let counters =
+                    if mode == SubscriptionMode::OnChange { COUNTER_INTERVAL } else { TARGET_DEFINED_INTERVAL };
                 one.every = one.pattern.any_counter().then_some(counters);
             }
         }

@@ -56,7 +56,8 @@ const fn ms(ms: u64) -> Duration {
 #[test]
 fn once_ends_after_the_mark() {
     let mut session = Session::default();
-    let step = session.request(request(Mode::Once, vec![on(OPER, SubscriptionMode::TargetDefined)]), ms(0), 7, &ports(false));
+    let step =
+        session.request(request(Mode::Once, vec![on(OPER, SubscriptionMode::TargetDefined)]), ms(0), 7, &ports(false));
     let step = step.unwrap();
     assert!(step.end);
     assert_eq!(words(&step.responses), ["e1/oper-status=UP", "e2/oper-status=DOWN", "sync"]);
@@ -132,7 +133,9 @@ fn heartbeat_repeats_unchanged_state() {
 #[test]
 fn counters_on_change_are_looked_at_every_second() {
     let mut session = Session::default();
-    session.request(request(Mode::Stream, vec![on(OCTETS, SubscriptionMode::OnChange)]), ms(0), 7, &ports(true)).unwrap();
+    session
+        .request(request(Mode::Stream, vec![on(OCTETS, SubscriptionMode::OnChange)]), ms(0), 7, &ports(true))
+        .unwrap();
     assert_eq!(session.deadline(), Some(ms(1000)));
     assert!(session.tick(ms(1000), 8, &ports(true)).is_empty());
     let mut more = ports(true);

@@ -169,7 +169,10 @@ impl Leaf {
 }
 
 enum Step {
-    Named { name: String, interface: Option<String> },
+    Named {
+        name: String,
+        interface: Option<String>,
+    },
     /// `*`: any one element.
     Any,
     /// `...`: any number of elements.
@@ -219,7 +222,10 @@ impl Pattern {
         if schema().iter().any(|leaf| pattern.select_any_interface(leaf)) {
             Ok(pattern)
         } else {
-            Err(format!("path {}: not in the models openconfig-interfaces and openconfig-if-ethernet as supported here", pattern.text))
+            Err(format!(
+                "path {}: not in the models openconfig-interfaces and openconfig-if-ethernet as supported here",
+                pattern.text
+            ))
         }
     }
 
@@ -375,7 +381,8 @@ mod tests {
     fn prefix_and_path_join() {
         let prefix = path("/interfaces/interface[name=e1]");
         let pattern = Pattern::new(Some(&prefix), Some(&path("/state/ifindex"))).unwrap();
-        let found: Vec<Leaf> = leaves(&port(1, "e1", true)).into_iter().filter(|l| pattern.select(l).is_some()).collect();
+        let found: Vec<Leaf> =
+            leaves(&port(1, "e1", true)).into_iter().filter(|l| pattern.select(l).is_some()).collect();
         assert_eq!(found[0].value, LeafValue::Uint32(11));
         assert_eq!(found[0].path(), path("/interfaces/interface[name=e1]/state/ifindex"));
     }

@@ -60,8 +60,8 @@ pub fn parse(bytes: &[u8]) -> Result<Value, LoadError> {
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     reader.disable_recursion_limit();
-    let value = <Value as serde::Deserialize>::deserialize(&mut reader)
-        .map_err(|error| root(format!("not JSON: {error}")))?;
+    let value =
+        <Value as serde::Deserialize>::deserialize(&mut reader).map_err(|error| root(format!("not JSON: {error}")))?;
     reader.end().map_err(|error| root(format!("not JSON: {error}")))?;
     Ok(value)
 }
@@ -133,10 +133,7 @@ impl<'a> Node<'a> {
     /// The elements of an array.
     pub fn items(&self) -> Result<Vec<Node<'a>>, LoadError> {
         let array = self.value.as_array().ok_or_else(|| self.wrong("an array"))?;
-        let at = |(index, value)| Node {
-            value,
-            path: Rc::new(Path::Index(self.path.clone(), index)),
-        };
+        let at = |(index, value)| Node { value, path: Rc::new(Path::Index(self.path.clone(), index)) };
         Ok(array.iter().enumerate().map(at).collect())
     }
 
@@ -203,10 +200,7 @@ mod tests {
             tables[1].get("name").unwrap().str().unwrap_err().to_string(),
             "$.tables[1].name: found the number 7, expected a string"
         );
-        assert_eq!(
-            tables[1].get("id").err().unwrap().to_string(),
-            "$.tables[1]: the member \"id\" is missing"
-        );
+        assert_eq!(tables[1].get("id").err().unwrap().to_string(), "$.tables[1]: the member \"id\" is missing");
         assert!(parse(b"{").is_err() && parse(b"{} x").is_err());
         assert!(parse("[".repeat(5_000).as_bytes()).unwrap_err().problem.contains("nested"));
     }

@@ -66,11 +66,7 @@ impl Arbitration {
     }
 
     /// Handles what a controller sent. An error ends its stream.
-    pub fn update(
-        &mut self,
-        stream: StreamId,
-        update: &MasterArbitrationUpdate,
-    ) -> Outcome<Vec<Notice>> {
+    pub fn update(&mut self, stream: StreamId, update: &MasterArbitrationUpdate) -> Outcome<Vec<Notice>> {
         let role_name = update.role.as_ref().map_or("", |role| role.name.as_str());
         let config = update.role.as_ref().and_then(|role| role.config.as_ref());
         let election_id = update.election_id.as_ref().map(number);
@@ -159,12 +155,7 @@ impl Arbitration {
     }
 
     /// Lets a request through that only a primary may make (P4Runtime 12 and 14, first and second check).
-    pub fn authorize(
-        &self,
-        device_id: u64,
-        role: &str,
-        election_id: Option<&Uint128>,
-    ) -> Outcome<&Scope> {
+    pub fn authorize(&self, device_id: u64, role: &str, election_id: Option<&Uint128>) -> Outcome<&Scope> {
         self.check_device(device_id)?;
         let state = match self.roles.get(role) {
             Some(state) => state,
@@ -194,10 +185,7 @@ impl Arbitration {
         if device_id == self.device_id {
             return Ok(());
         }
-        Err(Failure::not_found(format!(
-            "device_id {device_id} is not known, this is device {}",
-            self.device_id
-        )))
+        Err(Failure::not_found(format!("device_id {device_id} is not known, this is device {}", self.device_id)))
     }
 
     /// What a role may see and touch; the default role and roles without a configuration: everything.
@@ -241,18 +229,13 @@ impl Arbitration {
         let update = MasterArbitrationUpdate {
             device_id: self.device_id,
             // The default role travels as an unset message, the way controllers send it.
-            role: (!name.is_empty() || role.config.is_some())
-                .then(|| Role {
+            role: (!name.is_empty() || role.config.is_some()).then(|| Role {
                 name: name.to_owned(),
                 config: role.config.clone(),
                 ..Default::default()
             }),
             election_id: role.highest.map(message),
-            status: Some(rpc::Status {
-                code: code as i32,
-                message: text.to_owned(),
-                details: Vec::new(),
-            }),
+            status: Some(rpc::Status { code: code as i32, message: text.to_owned(), details: Vec::new() }),
         };
         Some((stream, update))
     }
@@ -364,8 +347,7 @@ mod tests {
     fn a_role_config_of_an_unknown_kind_is_refused() {
         let mut a = Arbitration::new(1, 8);
         let mut update = hello(1, "r", Some(1));
-        update.role.as_mut().unwrap().config =
-            Some(Any { type_url: "type.googleapis.com/x.Y".into(), value: vec![1] });
+        update.role.as_mut().unwrap().config = Some(Any { type_url: "type.googleapis.com/x.Y".into(), value: vec![1] });
         assert_eq!(a.update(1, &update).unwrap_err().code, Code::InvalidArgument);
         assert!(a.scope("r").is_err());
     }

@@ -10,9 +10,8 @@ use std::{
 
 use p4runtime_proto::{
     p4::v1::{
-        self, get_forwarding_pipeline_config_request::ResponseType,
-        set_forwarding_pipeline_config_request::Action, stream_error::Details,
-        stream_message_request::Update as Request, stream_message_response::Update as Response,
+        self, get_forwarding_pipeline_config_request::ResponseType, set_forwarding_pipeline_config_request::Action,
+        stream_error::Details, stream_message_request::Update as Request, stream_message_response::Update as Response,
         write_request::Atomicity,
     },
     status,
@@ -60,12 +59,7 @@ pub struct Device {
 
 impl Device {
     /// A device without a pipeline.
-    pub fn new(
-        device_id: u64,
-        switch: Arc<Switch>,
-        host: Arc<dyn Host>,
-        streams_per_role: usize,
-    ) -> Self {
+    pub fn new(device_id: u64, switch: Arc<Switch>, host: Arc<dyn Host>, streams_per_role: usize) -> Self {
         Device {
             switch,
             host,
@@ -96,12 +90,7 @@ impl Device {
     // Streams.
 
     /// A message from a controller.
-    pub fn message(
-        &mut self,
-        stream: StreamId,
-        message: v1::StreamMessageRequest,
-        out: &mut Vec<Output>,
-    ) {
+    pub fn message(&mut self, stream: StreamId, message: v1::StreamMessageRequest, out: &mut Vec<Output>) {
         match message.update {
             Some(Request::Arbitration(update)) => match self.arbitration.update(stream, &update) {
                 Ok(notices) => self.notify(notices, out),
@@ -145,9 +134,9 @@ impl Device {
     }
 
     fn notify(&mut self, notices: Vec<Notice>, out: &mut Vec<Output>) {
-        out.extend(notices.into_iter().map(|(stream, update)| {
-            Output::Send(stream, response(Response::Arbitration(update)))
-        }));
+        out.extend(
+            notices.into_iter().map(|(stream, update)| Output::Send(stream, response(Response::Arbitration(update)))),
+        );
     }
 
     fn packet_out(&mut self, stream: StreamId, packet: &v1::PacketOut) -> Outcome<()> {
@@ -155,8 +144,7 @@ impl Device {
             return Err(Failure::denied("only the primary may send packets"));
         }
         let pipeline = self.running.as_ref();
-        let pipeline =
-            pipeline.ok_or_else(|| Failure::precondition("no forwarding pipeline is configured"))?;
+        let pipeline = pipeline.ok_or_else(|| Failure::precondition("no forwarding pipeline is configured"))?;
         let frame = packets::packet_out(pipeline.schema().packet_out.as_ref(), packet)?;
         self.host.packet_out(frame);
         Ok(())
@@ -167,8 +155,7 @@ impl Device {
             return Err(Failure::denied("only the primary may acknowledge digests"));
         }
         let pipeline = self.running.as_ref();
-        let pipeline =
-            pipeline.ok_or_else(|| Failure::precondition("no forwarding pipeline is configured"))?;
+        let pipeline = pipeline.ok_or_else(|| Failure::precondition("no forwarding pipeline is configured"))?;
         let at = pipeline.schema().digest(ack.digest_id)?;
         self.batchers[at].acknowledge(ack.list_id);
         Ok(())
@@ -182,8 +169,7 @@ impl Device {
         let Some(packet) = packets::packet_in(pipeline.schema().packet_in.as_ref(), frame) else {
             return;
         };
-        let metadata: Vec<(u32, &[u8])> =
-            packet.metadata.iter().map(|m| (m.metadata_id, m.value.as_ref())).collect();
+        let metadata: Vec<(u32, &[u8])> = packet.metadata.iter().map(|m| (m.metadata_id, m.value.as_ref())).collect();
         for (stream, scope) in self.arbitration.primaries() {
             if scope.receives_packet(&metadata) {
                 out.push(Output::Send(stream, response(Response::Packet(packet.clone()))));
@@ -221,17 +207,8 @@ impl Device {
         let Some(pipeline) = &self.running else { return };
         let digest = &pipeline.schema().digests[at];
         let types = Data { types: pipeline.schema().info.type_info.as_ref() };
-        let data = list
-            .samples
-            .iter()
-            .map(|sample| types.sample(&digest.type_spec, &digest.widths, sample))
-            .collect();
-        let message = v1::DigestList {
-            digest_id: digest.id,
-            list_id: list.list_id,
-            data,
-            timestamp: epoch_ns(),
-        };
+        let data = list.samples.iter().map(|sample| types.sample(&digest.type_spec, &digest.widths, sample)).collect();
+        let message = v1::DigestList { digest_id: digest.id, list_id: list.list_id, data, timestamp: epoch_ns() };
         for (stream, scope) in self.arbitration.primaries() {
             if scope.includes(digest.id) {
                 out.push(Output::Send(stream, response(Response::Digest(message.clone()))));
@@ -258,8 +235,7 @@ impl Device {
             return;
         }
         for (stream, scope) in self.arbitration.primaries() {
-            let table_entry: Vec<_> =
-                expired.iter().filter(|entry| scope.includes(entry.table_id)).cloned().collect();
+            let table_entry: Vec<_> = expired.iter().filter(|entry| scope.includes(entry.table_id)).cloned().collect();
             if !table_entry.is_empty() {
                 let message = v1::IdleTimeoutNotification { table_entry, timestamp: epoch_ns() };
                 out.push(Output::Send(stream, response(Response::IdleTimeoutNotification(message))));
@@ -274,14 +250,9 @@ impl Device {
     /// # Errors
     /// `UNKNOWN` with one detail an update when updates failed, else the code of what is wrong with the whole request.
     pub fn write(&mut self, request: &v1::WriteRequest, now: Instant) -> Result<(), Status> {
-        self.arbitration.authorize(
-            request.device_id,
-            &request.role,
-            request.election_id.as_ref(),
-        )?;
-        let atomicity = Atomicity::try_from(request.atomicity).map_err(|_| {
-            Failure::invalid(format!("atomicity {} is not valid", request.atomicity))
-        })?;
+        self.arbitration.authorize(request.device_id, &request.role, request.election_id.as_ref())?;
+        let atomicity = Atomicity::try_from(request.atomicity)
+            .map_err(|_| Failure::invalid(format!("atomicity {} is not valid", request.atomicity)))?;
         let pipeline = match (&mut self.saved, &mut self.running) {
             (Some(pipeline), _) | (None, Some(pipeline)) => pipeline,
             (None, None) => {
@@ -300,10 +271,7 @@ impl Device {
             Atomicity::DataplaneAtomic => {
                 // A single update is atomic as it is.
                 if updates.len() > 1 {
-                    return Err(Failure::unimplemented(
-                        "DATAPLANE_ATOMIC is supported for single updates only",
-                    )
-                    .into());
+                    return Err(Failure::unimplemented("DATAPLANE_ATOMIC is supported for single updates only").into());
                 }
                 roll_back_on_error(pipeline, updates, &mut one, now)
             }
@@ -355,16 +323,8 @@ impl Device {
     ///
     /// # Errors
     /// Nothing is changed then.
-    pub fn set_pipeline(
-        &mut self,
-        request: v1::SetForwardingPipelineConfigRequest,
-        now: Instant,
-    ) -> Outcome<()> {
-        let scope = self.arbitration.authorize(
-            request.device_id,
-            &request.role,
-            request.election_id.as_ref(),
-        )?;
+    pub fn set_pipeline(&mut self, request: v1::SetForwardingPipelineConfigRequest, now: Instant) -> Outcome<()> {
+        let scope = self.arbitration.authorize(request.device_id, &request.role, request.election_id.as_ref())?;
         if !scope.can_push_pipeline() {
             return Err(Failure::denied(format!("role \"{}\" may not set the pipeline", request.role)));
         }
@@ -442,9 +402,8 @@ impl Device {
         request: &v1::GetForwardingPipelineConfigRequest,
     ) -> Outcome<v1::GetForwardingPipelineConfigResponse> {
         self.arbitration.check_device(request.device_id)?;
-        let parts = ResponseType::try_from(request.response_type).map_err(|_| {
-            Failure::invalid(format!("response_type {} is not valid", request.response_type))
-        })?;
+        let parts = ResponseType::try_from(request.response_type)
+            .map_err(|_| Failure::invalid(format!("response_type {} is not valid", request.response_type)))?;
         let config = self.current().ok().map(|pipeline| pipeline.config(parts));
         Ok(v1::GetForwardingPipelineConfigResponse { config })
     }
@@ -468,10 +427,7 @@ fn check_role(arbitration: &Arbitration, role: &str, update: &v1::Update) -> Out
     };
     let Some(id) = write::object_id(kind) else { return Ok(()) };
     if !arbitration.scope(role)?.includes(id) {
-        return Err(Failure::denied(format!(
-            "{}: object {id:#010x} is not in role \"{role}\"",
-            write::noun(kind)
-        )));
+        return Err(Failure::denied(format!("{}: object {id:#010x} is not in role \"{role}\"", write::noun(kind))));
     }
     match arbitration.exclusive_owner(role, id) {
         Some(owner) => Err(Failure::denied(format!(
@@ -484,11 +440,7 @@ fn check_role(arbitration: &Arbitration, role: &str, update: &v1::Update) -> Out
 
 type Apply<'a> = dyn FnMut(&mut Pipeline, &v1::Update) -> Outcome<()> + 'a;
 
-fn continue_on_error(
-    pipeline: &mut Pipeline,
-    updates: &[v1::Update],
-    apply: &mut Apply<'_>,
-) -> Result<(), Status> {
+fn continue_on_error(pipeline: &mut Pipeline, updates: &[v1::Update], apply: &mut Apply<'_>) -> Result<(), Status> {
     let mut errors: Vec<v1::Error> = Vec::new();
     let mut failed = 0;
     for (at, update) in updates.iter().enumerate() {
@@ -537,10 +489,7 @@ fn roll_back_on_error(
         };
         let mut errors = vec![other.detail(); updates.len()];
         errors[at] = failure.detail();
-        return Err(status::batch_status(
-            format!("update {at} of {} failed, none is applied", updates.len()),
-            &errors,
-        ));
+        return Err(status::batch_status(format!("update {at} of {} failed, none is applied", updates.len()), &errors));
     }
     Ok(())
 }

@@ -143,11 +143,7 @@ mod tests {
 
     fn batcher(max_list_size: i32, timeout_ms: i64, ack_ms: i64) -> (Batcher, Instant) {
         let mut batcher = Batcher::default();
-        batcher.configure(Config {
-            max_list_size,
-            max_timeout_ns: timeout_ms * MS,
-            ack_timeout_ns: ack_ms * MS,
-        });
+        batcher.configure(Config { max_list_size, max_timeout_ns: timeout_ms * MS, ack_timeout_ns: ack_ms * MS });
         (batcher, Instant::now())
     }
 

@@ -5,7 +5,10 @@
 //! is its don't-care form. Two messages name the same entry exactly when their packed keys are equal (P4Runtime 9.1.1).
 
 use bytes::Bytes;
-use p4runtime_proto::p4::v1::{FieldMatch, field_match::{self, FieldMatchType}};
+use p4runtime_proto::p4::v1::{
+    FieldMatch,
+    field_match::{self, FieldMatchType},
+};
 
 use super::{
     failure::{Failure, Outcome},
@@ -61,8 +64,7 @@ fn has_bits_after(bytes: &[u8], width: usize, prefix: usize) -> bool {
     let free = width - prefix;
     let whole = free / 8;
     let (head, tail) = bytes.split_at(bytes.len() - whole);
-    tail.iter().any(|b| *b != 0)
-        || free % 8 != 0 && head.last().is_some_and(|b| b & ((1 << (free % 8)) - 1) != 0)
+    tail.iter().any(|b| *b != 0) || free % 8 != 0 && head.last().is_some_and(|b| b & ((1 << (free % 8)) - 1) != 0)
 }
 
 /// Packs the match fields of an entry into `out`, which is overwritten.
@@ -99,10 +101,7 @@ pub fn pack(fields: &[Field], bytes: usize, matches: &[FieldMatch], out: &mut Ve
         }
         match field.kind {
             MatchKind::Exact => {
-                return Err(Failure::invalid(format!(
-                    "match: exact field \"{}\" is missing",
-                    field.name
-                )));
+                return Err(Failure::invalid(format!("match: exact field \"{}\" is missing", field.name)));
             }
             MatchKind::Range => {
                 let high = field.offset + field.bytes;
@@ -123,16 +122,12 @@ fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> 
         _ => None,
     };
     match (field.kind, given) {
-        (MatchKind::Exact, FieldMatchType::Exact(exact)) => {
-            field.translation.to_program(&exact.value, width, out)
-        }
+        (MatchKind::Exact, FieldMatchType::Exact(exact)) => field.translation.to_program(&exact.value, width, out),
         (MatchKind::Optional, FieldMatchType::Optional(optional)) => {
             out[0] = 1;
             field.translation.to_program(&optional.value, width, &mut out[1..])
         }
-        (MatchKind::Lpm | MatchKind::Ternary | MatchKind::Range, _)
-            if !field.translation.is_numeric() =>
-        {
+        (MatchKind::Lpm | MatchKind::Ternary | MatchKind::Range, _) if !field.translation.is_numeric() => {
             Err(Failure::unimplemented("a translated string can only be matched exactly"))
         }
         (MatchKind::Lpm, FieldMatchType::Lpm(lpm)) => {
@@ -141,10 +136,7 @@ fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> 
                 Ok(0) => return Err(Failure::invalid("prefix length 0 must be expressed by omission")),
                 Ok(length) if length <= full => length,
                 _ => {
-                    return Err(Failure::invalid(format!(
-                        "prefix length {} is not within 1..={full}",
-                        lpm.prefix_len
-                    )));
+                    return Err(Failure::invalid(format!("prefix length {} is not within 1..={full}", lpm.prefix_len)));
                 }
             };
             let length = match other_width {
@@ -155,9 +147,7 @@ fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> 
             let (value, rest) = out.split_at_mut(field.bytes);
             field.translation.to_program(&lpm.value, width, value)?;
             if has_bits_after(value, width, length) {
-                return Err(Failure::invalid(format!(
-                    "value has bits after the first {length}, which must be zero"
-                )));
+                return Err(Failure::invalid(format!("value has bits after the first {length}, which must be zero")));
             }
             rest.copy_from_slice(&(length as u16).to_be_bytes());
             Ok(())
@@ -273,12 +263,8 @@ pub fn unpack(fields: &[Field], key: &[u8]) -> Vec<FieldMatch> {
             Part::Range(low, high) if low.iter().all(|b| *b == 0) && is_ones(high, field.width) => {
                 continue;
             }
-            Part::Range(low, high) => {
-                FieldMatchType::Range(field_match::Range { low: value(low), high: value(high) })
-            }
-            Part::Optional(Some(v)) => {
-                FieldMatchType::Optional(field_match::Optional { value: value(v) })
-            }
+            Part::Range(low, high) => FieldMatchType::Range(field_match::Range { low: value(low), high: value(high) }),
+            Part::Optional(Some(v)) => FieldMatchType::Optional(field_match::Optional { value: value(v) }),
         };
         matches.push(FieldMatch { field_id: field.id, field_match_type: Some(kind) });
     }
@@ -406,10 +392,7 @@ mod tests {
         for field in &mut fields {
             field.translation = Translation::Bits { width: 32, cpu_port: Some(510) };
         }
-        let given = [
-            ternary(1, &[0xff, 0xff, 0xff, 0xfd], &[0xff, 0xff, 0xff, 0xff]),
-            lpm(2, &[5], 32),
-        ];
+        let given = [ternary(1, &[0xff, 0xff, 0xff, 0xfd], &[0xff, 0xff, 0xff, 0xff]), lpm(2, &[5], 32)];
         let mut key = Vec::new();
         pack(&fields, bytes, &given, &mut key).unwrap();
         assert_eq!(part(&fields[0], &key), Part::Ternary(&[1, 254], &[1, 255]));

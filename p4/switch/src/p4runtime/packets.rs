@@ -40,10 +40,7 @@ fn take_bits(bytes: &[u8], at: usize, width: usize) -> Vec<u8> {
 pub fn packet_out(header: Option<&PacketHeader>, packet: &v1::PacketOut) -> Outcome<Vec<u8>> {
     let Some(header) = header else {
         if let Some(extra) = packet.metadata.first() {
-            return Err(Failure::invalid(format!(
-                "metadata {}: P4Info has no packet_out header",
-                extra.metadata_id
-            )));
+            return Err(Failure::invalid(format!("metadata {}: P4Info has no packet_out header", extra.metadata_id)));
         }
         return Ok(packet.payload.to_vec());
     };
@@ -82,10 +79,7 @@ pub fn packet_out(header: Option<&PacketHeader>, packet: &v1::PacketOut) -> Outc
 /// The message for a frame that left by the CPU port; none when it is shorter than the program's packet-in header.
 pub fn packet_in(header: Option<&PacketHeader>, frame: &[u8]) -> Option<v1::PacketIn> {
     let Some(header) = header else {
-        return Some(v1::PacketIn {
-            payload: bytes::Bytes::copy_from_slice(frame),
-            metadata: Vec::new(),
-        });
+        return Some(v1::PacketIn { payload: bytes::Bytes::copy_from_slice(frame), metadata: Vec::new() });
     };
     let length = header.bits.div_ceil(8);
     if frame.len() < length {
@@ -97,10 +91,7 @@ pub fn packet_in(header: Option<&PacketHeader>, frame: &[u8]) -> Option<v1::Pack
     for field in &header.fields {
         let value = take_bits(head, at, field.width);
         at += field.width;
-        metadata.push(v1::PacketMetadata {
-            metadata_id: field.id,
-            value: field.translation.to_controller(&value),
-        });
+        metadata.push(v1::PacketMetadata { metadata_id: field.id, value: field.translation.to_controller(&value) });
     }
     Some(v1::PacketIn { payload: bytes::Bytes::copy_from_slice(payload), metadata })
 }
@@ -112,19 +103,14 @@ mod tests {
     use tonic::Code;
 
     fn header() -> PacketHeader {
-        let field = |id, name: &str, width| HeaderField {
-            id,
-            name: name.into(),
-            width,
-            translation: Translation::None,
-        };
+        let field =
+            |id, name: &str, width| HeaderField { id, name: name.into(), width, translation: Translation::None };
         PacketHeader { fields: vec![field(1, "port", 9), field(2, "queue", 7)], bits: 16 }
     }
 
     fn out(metadata: &[(u32, &'static [u8])]) -> v1::PacketOut {
-        let metadata = metadata
-            .iter()
-            .map(|(id, value)| v1::PacketMetadata { metadata_id: *id, value: (*value).into() });
+        let metadata =
+            metadata.iter().map(|(id, value)| v1::PacketMetadata { metadata_id: *id, value: (*value).into() });
         v1::PacketOut { payload: bytes::Bytes::from_static(b"xyz"), metadata: metadata.collect() }
     }
 
@@ -136,8 +122,7 @@ mod tests {
         assert_eq!(frame, [0x81, 0x41, b'x', b'y', b'z']);
         let message = packet_in(Some(&header), &frame).unwrap();
         assert_eq!(message.payload, "xyz");
-        let values: Vec<_> =
-            message.metadata.iter().map(|m| (m.metadata_id, m.value.to_vec())).collect();
+        let values: Vec<_> = message.metadata.iter().map(|m| (m.metadata_id, m.value.to_vec())).collect();
         assert_eq!(values, [(1, vec![1, 2]), (2, vec![0x41])]);
         assert_eq!(packet_in(Some(&header), &frame[..1]), None);
     }

@@ -189,11 +189,8 @@ impl Pipeline {
         let device_config = config.p4_device_config;
         let plane = Plane::prepare(switch, &device_config)?;
         registry.set_cpu_port(switch.options.cpu_port.map(u64::from));
-        let headers = if info.controller_packet_metadata.is_empty() {
-            Vec::new()
-        } else {
-            header_types(&device_config)
-        };
+        let headers =
+            if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&device_config) };
         let translations = Translations::new(registry, headers);
         let schema = Schema::build(Arc::new(info), plane.program(), translations)?;
         let ports = schema.translations.ports(&schema.info);
@@ -261,9 +258,7 @@ impl Pipeline {
         &self,
         parts: v1::get_forwarding_pipeline_config_request::ResponseType,
     ) -> v1::ForwardingPipelineConfig {
-        use v1::get_forwarding_pipeline_config_request::ResponseType::{
-            All, DeviceConfigAndCookie, P4infoAndCookie,
-        };
+        use v1::get_forwarding_pipeline_config_request::ResponseType::{All, DeviceConfigAndCookie, P4infoAndCookie};
         v1::ForwardingPipelineConfig {
             p4info: matches!(parts, All | P4infoAndCookie).then(|| (*self.schema.info).clone()),
             p4_device_config: match parts {

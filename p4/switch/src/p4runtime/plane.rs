@@ -22,7 +22,10 @@ use crate::{
         pre::{CloneSession, Replica},
         valueset::SetMember,
     },
-    tables::{Entry, TableError, key::{KeyField, Value}},
+    tables::{
+        Entry, TableError,
+        key::{KeyField, Value},
+    },
 };
 
 /// An entry of a table, from its insertion to its deletion.
@@ -145,11 +148,10 @@ impl Plane {
     /// # Errors
     /// `INVALID_ARGUMENT` with the place in the device configuration that cannot be realised.
     pub fn prepare(switch: &Arc<Switch>, device_config: &[u8]) -> Outcome<Arc<Plane>> {
-        let program = Program::load(device_config)
-            .map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
-        let instance = switch
-            .prepare(program)
-            .map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
+        let program =
+            Program::load(device_config).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
+        let instance =
+            switch.prepare(program).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
         Ok(Arc::new(Plane { instance, switch: switch.clone() }))
     }
 
@@ -172,13 +174,7 @@ impl Plane {
         fields(&self.instance.program.tables[table], key)
     }
 
-    fn spec(
-        &self,
-        table: TableId,
-        key: &[Part<'_>],
-        priority: i32,
-        effect: Effect<'_>,
-    ) -> EntrySpec {
+    fn spec(&self, table: TableId, key: &[Part<'_>], priority: i32, effect: Effect<'_>) -> EntrySpec {
         let mut spec = EntrySpec::new(self.key(table, key), priority, self.action(effect));
         if self.instance.program.tables[table].supports_timeout {
             // The server keeps the timers; this makes packets note their hits, also for entries without a timeout.
@@ -206,11 +202,7 @@ impl Plane {
             Effect::OneShot(members) => EntryAction::OneShot(
                 members
                     .into_iter()
-                    .map(|(call, weight, watch_port)| OneShotMember {
-                        call: self.call(call),
-                        weight,
-                        watch_port,
-                    })
+                    .map(|(call, weight, watch_port)| OneShotMember { call: self.call(call), weight, watch_port })
                     .collect(),
             ),
         }
@@ -244,25 +236,13 @@ impl Plane {
     }
 
     /// Adds an entry that is not there yet. `priority` is P4Runtime's: more wins.
-    pub fn insert(
-        &self,
-        table: TableId,
-        key: &[Part<'_>],
-        priority: i32,
-        effect: Effect<'_>,
-    ) -> Outcome<Handle> {
+    pub fn insert(&self, table: TableId, key: &[Part<'_>], priority: i32, effect: Effect<'_>) -> Outcome<Handle> {
         let spec = self.spec(table, key, priority, effect);
         self.instance.insert(table, &spec, self.switch.now_ms()).map_err(failure)
     }
 
     /// Changes what an entry does.
-    pub fn modify(
-        &self,
-        table: TableId,
-        key: &[Part<'_>],
-        priority: i32,
-        effect: Effect<'_>,
-    ) -> Outcome<()> {
+    pub fn modify(&self, table: TableId, key: &[Part<'_>], priority: i32, effect: Effect<'_>) -> Outcome<()> {
         let spec = self.spec(table, key, priority, effect);
         self.instance.modify(table, &spec, self.switch.now_ms()).map(drop).map_err(failure)
     }
@@ -317,9 +297,7 @@ impl Plane {
         match cell {
             Cell::Indexed(counter, index) => self.instance.counters[counter].get(index as u64).map(f),
             Cell::Entry(entry) => entry.counter.as_ref().map(f),
-            Cell::Default(table) => {
-                self.instance.default_entry(table).ok()??.counter.as_ref().map(f)
-            }
+            Cell::Default(table) => self.instance.default_entry(table).ok()??.counter.as_ref().map(f),
         }
     }
 

@@ -14,8 +14,7 @@ use super::{
 impl Pipeline {
     /// Whether a configuration is this pipeline's own, but for the cookie.
     pub fn is_same(&self, config: &v1::ForwardingPipelineConfig) -> bool {
-        config.p4info.as_ref() == Some(&*self.schema.info)
-            && config.p4_device_config == self.device_config
+        config.p4info.as_ref() == Some(&*self.schema.info) && config.p4_device_config == self.device_config
     }
 
     /// Writes everything that `old` holds into this new pipeline.
@@ -28,10 +27,7 @@ impl Pipeline {
             self.apply(&update, now).map_err(|failure| {
                 let kind = update.entity.as_ref().and_then(|entity| entity.entity.as_ref());
                 let what = kind.map_or("entity", noun);
-                Failure::invalid(format!(
-                    "the forwarding state cannot be preserved: {what}: {}",
-                    failure.message
-                ))
+                Failure::invalid(format!("the forwarding state cannot be preserved: {what}: {}", failure.message))
             })?;
         }
         Ok(())
@@ -68,8 +64,7 @@ impl Pipeline {
             Kind::CounterEntry(v1::CounterEntry::default()),
             Kind::RegisterEntry(v1::RegisterEntry::default()),
         ];
-        let mut queries: Vec<_> =
-            queries.into_iter().map(|kind| Entity { entity: Some(kind) }).collect();
+        let mut queries: Vec<_> = queries.into_iter().map(|kind| Entity { entity: Some(kind) }).collect();
         // Default entries that somebody changed.
         for (table, store) in self.schema.tables.iter().zip(&self.tables) {
             if store.default.call.is_some() || store.default.extra.meter.is_some() {

@@ -147,11 +147,7 @@ mod tests {
     #[test]
     fn packet_ins_are_filtered() {
         let filter = PacketFilter { metadata_id: 1, value: vec![7] };
-        let s = scope(&RoleConfig {
-            receives_packet_ins: true,
-            packet_in_filter: Some(filter),
-            ..Default::default()
-        });
+        let s = scope(&RoleConfig { receives_packet_ins: true, packet_in_filter: Some(filter), ..Default::default() });
         assert!(s.receives_packet(&[(2, &[1]), (1, &[7])]));
         assert!(!s.receives_packet(&[(1, &[8])]));
     }

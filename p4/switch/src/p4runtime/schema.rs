@@ -238,14 +238,9 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn claim<'p>(
-        &mut self,
-        preamble: Option<&'p info::Preamble>,
-        object: Object,
-    ) -> Outcome<&'p info::Preamble> {
+    fn claim<'p>(&mut self, preamble: Option<&'p info::Preamble>, object: Object) -> Outcome<&'p info::Preamble> {
         let noun = object.noun();
-        let preamble = preamble
-            .ok_or_else(|| Failure::invalid(format!("P4Info: {noun} without preamble")))?;
+        let preamble = preamble.ok_or_else(|| Failure::invalid(format!("P4Info: {noun} without preamble")))?;
         if preamble.id == 0 {
             return Err(Failure::invalid(format!("P4Info: {noun} \"{}\" has id 0", preamble.name)));
         }
@@ -311,33 +306,24 @@ impl Build<'_> {
         let mut fields: Vec<Field> = Vec::with_capacity(given.len());
         let mut offset = 0;
         for (at, (name, kind, width)) in given.iter().enumerate() {
-            let field = wanted
-                .iter()
-                .find(|field| by_name && field.name == *name)
-                .unwrap_or(&wanted[at]);
+            let field = wanted.iter().find(|field| by_name && field.name == *name).unwrap_or(&wanted[at]);
             let what = || format!("{owner}, match field \"{}\"", field.name);
             if field.id == 0 || fields.iter().any(|other| other.id == field.id) {
-                return Err(Failure::invalid(format!(
-                    "{}: id {} is zero or not unique",
-                    what(),
-                    field.id
-                )));
+                return Err(Failure::invalid(format!("{}: id {} is zero or not unique", what(), field.id)));
             }
             let stated = match field.r#match {
                 Some(match_field::Match::MatchType(kind)) => kind_of(kind),
                 _ => None,
             };
             // p4c's BMv2 back end writes optional fields as ternary ones.
-            let same = stated == Some(*kind)
-                || stated == Some(MatchKind::Optional) && *kind == MatchKind::Ternary;
+            let same = stated == Some(*kind) || stated == Some(MatchKind::Optional) && *kind == MatchKind::Ternary;
             let (true, Some(stated)) = (same, stated) else {
                 return Err(Failure::invalid(format!(
                     "{}: P4Info has match type {stated:?}, the device configuration {kind:?}",
                     what()
                 )));
             };
-            let translation =
-                self.translation(field.type_name.as_ref(), field.bitwidth, *width, what)?;
+            let translation = self.translation(field.type_name.as_ref(), field.bitwidth, *width, what)?;
             let packed = Field {
                 id: field.id,
                 name: field.name.clone(),
@@ -356,8 +342,7 @@ impl Build<'_> {
     fn action(&mut self, action: &info::Action) -> Outcome<()> {
         let preamble = self.claim(action.preamble.as_ref(), Object::Action)?;
         // Copies of one action in several controls have the same parameters; any of them tells the widths.
-        let program =
-            self.program.actions.iter().find(|candidate| candidate.name == preamble.name);
+        let program = self.program.actions.iter().find(|candidate| candidate.name == preamble.name);
         let Some(program) = program else {
             return Err(Failure::invalid(format!(
                 "P4Info has action \"{}\" that the device configuration lacks",
@@ -375,22 +360,13 @@ impl Build<'_> {
         let mut params: Vec<Param> = Vec::with_capacity(action.params.len());
         let mut offset = 0;
         for (at, given) in program.params.iter().enumerate() {
-            let param = action
-                .params
-                .iter()
-                .find(|param| param.name == given.name)
-                .unwrap_or(&action.params[at]);
+            let param = action.params.iter().find(|param| param.name == given.name).unwrap_or(&action.params[at]);
             let what = || format!("action \"{}\", parameter \"{}\"", preamble.name, param.name);
             if param.id == 0 || params.iter().any(|other| other.id == param.id) {
-                return Err(Failure::invalid(format!(
-                    "{}: id {} is zero or not unique",
-                    what(),
-                    param.id
-                )));
+                return Err(Failure::invalid(format!("{}: id {} is zero or not unique", what(), param.id)));
             }
             let width = given.bitwidth as usize;
-            let translation =
-                self.translation(param.type_name.as_ref(), param.bitwidth, width, what)?;
+            let translation = self.translation(param.type_name.as_ref(), param.bitwidth, width, what)?;
             params.push(Param {
                 id: param.id,
                 name: param.name.clone(),
@@ -402,10 +378,7 @@ impl Build<'_> {
             offset += bytes_of(width);
         }
         let name = preamble.name.clone();
-        self.actions.insert(
-            preamble.id,
-            Arc::new(Action { id: preamble.id, name, params, arg_bytes: offset }),
-        );
+        self.actions.insert(preamble.id, Arc::new(Action { id: preamble.id, name, params, arg_bytes: offset }));
         Ok(())
     }
 
@@ -416,22 +389,15 @@ impl Build<'_> {
         let id = self.program_id(Kind::Table, preamble, object)?;
         let program = self.program;
         let given = &program.tables[id];
-        let wanted: Vec<_> =
-            given.fields.iter().map(|f| (f.name.clone(), f.kind, f.bitwidth as usize)).collect();
+        let wanted: Vec<_> = given.fields.iter().map(|f| (f.name.clone(), f.kind, f.bitwidth as usize)).collect();
         let (fields, key_bytes) = self.fields(&owner, &table.match_fields, &wanted)?;
         let mut actions = Vec::with_capacity(table.action_refs.len());
         for reference in &table.action_refs {
             let action = self.actions.get(&reference.id).cloned().ok_or_else(|| {
-                Failure::invalid(format!(
-                    "{owner}: action id {:#010x} is not in P4Info",
-                    reference.id
-                ))
+                Failure::invalid(format!("{owner}: action id {:#010x} is not in P4Info", reference.id))
             })?;
             let program = program.table_action(id, &action.name).ok_or_else(|| {
-                Failure::invalid(format!(
-                    "{owner}: the device configuration lacks its action \"{}\"",
-                    action.name
-                ))
+                Failure::invalid(format!("{owner}: the device configuration lacks its action \"{}\"", action.name))
             })?;
             actions.push(TableAction { action, program, scope: reference.scope() });
         }
@@ -441,9 +407,8 @@ impl Build<'_> {
                 "{owner}: P4Info and the device configuration disagree on its action profile"
             )));
         }
-        let needs_priority = fields
-            .iter()
-            .any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
+        let needs_priority =
+            fields.iter().any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
         Ok(Table {
             id: preamble.id,
             name: preamble.name.clone(),
@@ -457,18 +422,12 @@ impl Build<'_> {
             counter: None,
             meter: None,
             size: size_of(table.size, given.size),
-            idle_timeout: table.idle_timeout_behavior()
-                == table::IdleTimeoutBehavior::NotifyControl,
+            idle_timeout: table.idle_timeout_behavior() == table::IdleTimeoutBehavior::NotifyControl,
             is_const: table.is_const_table,
         })
     }
 
-    fn profile(
-        &mut self,
-        at: usize,
-        profile: &info::ActionProfile,
-        tables: &mut [Table],
-    ) -> Outcome<Profile> {
+    fn profile(&mut self, at: usize, profile: &info::ActionProfile, tables: &mut [Table]) -> Outcome<Profile> {
         let object = Object::Profile(at);
         let preamble = self.claim(profile.preamble.as_ref(), object)?;
         let owner = format!("action profile \"{}\"", preamble.name);
@@ -557,13 +516,7 @@ impl Schema {
     /// # Errors
     /// `INVALID_ARGUMENT` with the first thing in which the two disagree or P4Info contradicts itself.
     pub fn build(info: Arc<P4Info>, program: &Program, translations: Translations) -> Outcome<Schema> {
-        let mut build = Build {
-            info: &info,
-            program,
-            translations,
-            ids: HashMap::new(),
-            actions: HashMap::new(),
-        };
+        let mut build = Build { info: &info, program, translations, ids: HashMap::new(), actions: HashMap::new() };
         for action in &info.actions {
             build.action(action)?;
         }
@@ -631,9 +584,8 @@ impl Schema {
                     Some(match_field::Match::MatchType(kind)) => kind_of(*kind),
                     _ => None,
                 };
-                let kind = kind.ok_or_else(|| {
-                    Failure::invalid(format!("{owner}: field {} has no known match type", field.id))
-                })?;
+                let kind = kind
+                    .ok_or_else(|| Failure::invalid(format!("{owner}: field {} has no known match type", field.id)))?;
                 wanted.push((field.name.clone(), kind, width));
             }
             if wanted.len() != given.widths.len() {
@@ -697,9 +649,7 @@ impl Schema {
     fn miss(&self, id: u32, wanted: &str) -> Failure {
         match self.ids.get(&id) {
             _ if id == 0 => Failure::invalid(format!("id 0 is not valid, {wanted} is wanted")),
-            Some(other) => {
-                Failure::invalid(format!("id {id:#010x} is {}, not {wanted}", other.noun()))
-            }
+            Some(other) => Failure::invalid(format!("id {id:#010x} is {}, not {wanted}", other.noun())),
             None => Failure::invalid(format!("id {id:#010x} is not in P4Info, {wanted} is wanted")),
         }
     }

@@ -216,23 +216,15 @@ impl Server {
 
     /// The service for tonic's router.
     pub fn service(&self) -> P4RuntimeServer<Server> {
-        P4RuntimeServer::new(self.clone())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
+        P4RuntimeServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
     }
 }
 
 /// Feeds events and timers to the device. Holds no reference to it while it waits, so that a dropped server ends.
-async fn pump(
-    shared: Weak<Shared>,
-    rearm: Arc<Notify>,
-    samples: Arc<Notify>,
-    mut events: mpsc::Receiver<Event>,
-) {
+async fn pump(shared: Weak<Shared>, rearm: Arc<Notify>, samples: Arc<Notify>, mut events: mpsc::Receiver<Event>) {
     let mut batch = Vec::with_capacity(64);
     loop {
-        let Some(deadline) = shared.upgrade().map(|shared| shared.device.lock().next_deadline())
-        else {
+        let Some(deadline) = shared.upgrade().map(|shared| shared.device.lock().next_deadline()) else {
             return;
         };
         let timer = async {
@@ -327,19 +319,13 @@ impl P4Runtime for Server {
     type ReadStream = Answers<v1::ReadResponse>;
     type StreamChannelStream = Answers<v1::StreamMessageResponse>;
 
-    async fn write(
-        &self,
-        request: Request<v1::WriteRequest>,
-    ) -> Result<tonic::Response<v1::WriteResponse>, Status> {
+    async fn write(&self, request: Request<v1::WriteRequest>) -> Result<tonic::Response<v1::WriteResponse>, Status> {
         let request = request.into_inner();
         self.shared.with(|device, _| device.write(&request, Instant::now()))?;
         Ok(tonic::Response::new(v1::WriteResponse {}))
     }
 
-    async fn read(
-        &self,
-        request: Request<v1::ReadRequest>,
-    ) -> Result<tonic::Response<Self::ReadStream>, Status> {
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<tonic::Response<Self::ReadStream>, Status> {
         let (plan, end) = self.shared.device.lock().read(request.get_ref())?;
         let chunks = Chunks { plan: Some(plan), end: end.err() };
         Ok(tonic::Response::new(Box::pin(chunks)))

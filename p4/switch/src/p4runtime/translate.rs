@@ -4,10 +4,7 @@
 //! - `string`: a known port name stands for its port, a decimal number for itself, and any other string gets a value of its own
 //!   at first use, from the top of the range down.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use p4runtime_proto::{
@@ -35,9 +32,7 @@ pub enum Translation {
         cpu_port: Option<u64>,
     },
     /// As a string.
-    String {
-        names: Arc<Names>,
-    },
+    String { names: Arc<Names> },
 }
 
 /// Strings of one type and their values.
@@ -176,8 +171,7 @@ impl Translations {
             // Serializable enums may be named here as well: they travel as their numbers.
             let types = info.type_info.as_ref();
             let known = types.is_some_and(|types| {
-                types.serializable_enums.contains_key(&name.name)
-                    || types.enums.contains_key(&name.name)
+                types.serializable_enums.contains_key(&name.name) || types.enums.contains_key(&name.name)
             });
             if known {
                 return Ok(None);
@@ -191,18 +185,11 @@ impl Translations {
     }
 
     /// The translation of a field of `width` bits in the program.
-    pub fn of(
-        &self,
-        info: &P4Info,
-        type_name: Option<&info::P4NamedType>,
-        width: usize,
-    ) -> Outcome<Translation> {
+    pub fn of(&self, info: &P4Info, type_name: Option<&info::P4NamedType>, width: usize) -> Outcome<Translation> {
         let Some(spec) = Self::spec(info, type_name)? else { return Ok(Translation::None) };
         match &spec.sdn_type {
             Some(p4_new_type_translation::SdnType::SdnBitwidth(bits)) => {
-                let cpu_port = (is_port(&spec.uri) && width < 32)
-                    .then(|| *self.registry.cpu_port.lock())
-                    .flatten();
+                let cpu_port = (is_port(&spec.uri) && width < 32).then(|| *self.registry.cpu_port.lock()).flatten();
                 Ok(Translation::Bits { width: usize::try_from(*bits).unwrap_or(0), cpu_port })
             }
             Some(p4_new_type_translation::SdnType::SdnString(_)) => {
@@ -224,8 +211,7 @@ impl Translations {
         let specs = types.into_iter().flat_map(|types| types.new_types.values());
         let mut uris = specs.filter_map(|spec| match &spec.representation {
             Some(p4_new_type_spec::Representation::TranslatedType(t))
-                if is_port(&t.uri)
-                    && matches!(t.sdn_type, Some(p4_new_type_translation::SdnType::SdnString(_))) =>
+                if is_port(&t.uri) && matches!(t.sdn_type, Some(p4_new_type_translation::SdnType::SdnString(_))) =>
             {
                 Some(&t.uri)
             }
@@ -275,8 +261,8 @@ impl Translation {
                 fill(value, width, out)
             }
             Translation::String { names } => {
-                let name = std::str::from_utf8(value)
-                    .map_err(|_| Failure::invalid("a translated string is not UTF-8"))?;
+                let name =
+                    std::str::from_utf8(value).map_err(|_| Failure::invalid("a translated string is not UTF-8"))?;
                 if name.is_empty() {
                     return Err(Failure::invalid("a translated string is empty"));
                 }
@@ -293,9 +279,7 @@ impl Translation {
                 (Some(cpu), Ok(number)) if number == *cpu => bytestring::encode(SDN_PORT_CPU.into()),
                 _ => bytestring::encode_bytes(value),
             },
-            Translation::String { names } => {
-                Bytes::from(names.name(bytestring::decode_u64(value).unwrap_or_default()))
-            }
+            Translation::String { names } => Bytes::from(names.name(bytestring::decode_u64(value).unwrap_or_default())),
         }
     }
 

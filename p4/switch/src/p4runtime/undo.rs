@@ -13,12 +13,8 @@ impl Pipeline {
         match update.r#type() {
             Type::Unspecified => Vec::new(),
             Type::Insert => vec![inverse(Type::Delete, entity.clone())],
-            Type::Modify => {
-                self.present(entity).into_iter().map(|old| inverse(Type::Modify, old)).collect()
-            }
-            Type::Delete => {
-                self.present(entity).into_iter().map(|old| inverse(Type::Insert, old)).collect()
-            }
+            Type::Modify => self.present(entity).into_iter().map(|old| inverse(Type::Modify, old)).collect(),
+            Type::Delete => self.present(entity).into_iter().map(|old| inverse(Type::Insert, old)).collect(),
         }
     }
 
@@ -75,8 +71,7 @@ impl Pipeline {
         found.into_iter().find_map(|entity| match entity.entity {
             // An entry that matches everything has no key to ask for: it is one of all that come.
             Some(Kind::TableEntry(mut old))
-                if old.priority == entry.priority
-                    && old.r#match.len() == entry.r#match.len() =>
+                if old.priority == entry.priority && old.r#match.len() == entry.r#match.len() =>
             {
                 if old.is_const || entry.is_default_action && untouched {
                     old.action = None;

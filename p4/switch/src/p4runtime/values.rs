@@ -68,10 +68,7 @@ impl Call {
             seen |= bit;
             let place = &mut args[param.offset..param.offset + param.bytes];
             param.translation.to_program(&given.value, param.width, place).map_err(|failure| {
-                failure.within(format_args!(
-                    "action \"{}\", parameter \"{}\"",
-                    known.action.name, param.name
-                ))
+                failure.within(format_args!("action \"{}\", parameter \"{}\"", known.action.name, param.name))
             })?;
         }
         if action.params.len() < params.len() {
@@ -195,10 +192,7 @@ fn unsigned(name: &str, value: i64) -> Outcome<u64> {
 
 /// Checks a counter's value.
 pub fn count(data: &v1::CounterData) -> Outcome<Count> {
-    Ok(Count {
-        packets: unsigned("packet_count", data.packet_count)?,
-        bytes: unsigned("byte_count", data.byte_count)?,
-    })
+    Ok(Count { packets: unsigned("packet_count", data.packet_count)?, bytes: unsigned("byte_count", data.byte_count)? })
 }
 
 /// The message of a counter's value.
@@ -210,10 +204,7 @@ pub fn counter_data(count: Count) -> v1::CounterData {
 }
 
 /// Checks a meter's configuration against the kind of the meter (P4Runtime 9.4); an empty message is the default one.
-pub fn rates(
-    config: &v1::MeterConfig,
-    kind: meter_spec::Type,
-) -> Outcome<Option<MeterConfig>> {
+pub fn rates(config: &v1::MeterConfig, kind: meter_spec::Type) -> Outcome<Option<MeterConfig>> {
     struct Rates {
         cir: u64,
         cburst: u64,
@@ -229,10 +220,7 @@ pub fn rates(
     let eburst = unsigned("eburst", config.eburst)?;
     let single = kind != meter_spec::Type::TwoRateThreeColor;
     if single && (rates.pir != rates.cir || rates.pburst != rates.cburst) {
-        return Err(Failure::invalid(format!(
-            "a {} meter needs pir = cir and pburst = cburst",
-            kind.as_str_name()
-        )));
+        return Err(Failure::invalid(format!("a {} meter needs pir = cir and pburst = cburst", kind.as_str_name())));
     }
     if kind != meter_spec::Type::SingleRateThreeColor && eburst != 0 {
         return Err(Failure::invalid(format!("a {} meter takes no eburst", kind.as_str_name())));
@@ -269,12 +257,7 @@ enum Leaf {
 
 impl Data<'_> {
     /// Reads a register's value into `width` bits.
-    pub fn to_bits(
-        &self,
-        spec: &info::P4DataTypeSpec,
-        data: &v1::P4Data,
-        width: usize,
-    ) -> Outcome<Vec<u8>> {
+    pub fn to_bits(&self, spec: &info::P4DataTypeSpec, data: &v1::P4Data, width: usize) -> Outcome<Vec<u8>> {
         use info::p4_data_type_spec::TypeSpec;
         use v1::p4_data::Data as Kind;
         let mut out = vec![0; width.div_ceil(8)];
@@ -332,8 +315,7 @@ impl Data<'_> {
             Some(TypeSpec::Struct(name)) => {
                 let members = types.and_then(|types| types.structs.get(&name.name));
                 let members = members.map_or(&[][..], |spec| &spec.members);
-                let members =
-                    members.iter().map(|member| self.message(member.type_spec.as_ref(), parts));
+                let members = members.iter().map(|member| self.message(member.type_spec.as_ref(), parts));
                 Kind::Struct(v1::P4StructLike { members: members.collect() })
             }
             Some(TypeSpec::Tuple(tuple)) => {
@@ -343,8 +325,7 @@ impl Data<'_> {
             Some(TypeSpec::Header(name)) => {
                 let members = types.and_then(|types| types.headers.get(&name.name));
                 let count = members.map_or(0, |spec| spec.members.len());
-                let bitstrings =
-                    parts.take(count).map(|(_, value)| bytestring::encode_bytes(value)).collect();
+                let bitstrings = parts.take(count).map(|(_, value)| bytestring::encode_bytes(value)).collect();
                 Kind::Header(v1::P4Header { is_valid: true, bitstrings })
             }
             Some(TypeSpec::Bool(_)) => {
@@ -410,9 +391,8 @@ fn place_signed(value: &[u8], width: usize, out: &mut [u8]) -> Outcome<()> {
 
 fn signed_canonical(value: &[u8], width: usize) -> Bytes {
     let mut bytes = value.to_vec();
-    let negative = width > 0
-        && bytes.len() * 8 >= width
-        && bytes[bytes.len() - 1 - (width - 1) / 8] >> ((width - 1) % 8) & 1 != 0;
+    let negative =
+        width > 0 && bytes.len() * 8 >= width && bytes[bytes.len() - 1 - (width - 1) / 8] >> ((width - 1) % 8) & 1 != 0;
     if negative && width % 8 != 0 {
         let first = bytes.len() - 1 - (width - 1) / 8;
         bytes[first] |= 0xff << (width % 8);
@@ -476,10 +456,7 @@ mod tests {
                 ..Default::default()
             })),
         };
-        let member = |name: &str, spec| p4_struct_type_spec::Member {
-            name: name.into(),
-            type_spec: Some(spec),
-        };
+        let member = |name: &str, spec| p4_struct_type_spec::Member { name: name.into(), type_spec: Some(spec) };
         let members = vec![member("mac", bits(48)), member("port", bits(9))];
         let mut types = P4TypeInfo::default();
         types.structs.insert("d".into(), P4StructTypeSpec { members, ..Default::default() });

@@ -172,7 +172,8 @@ impl PortManager {
         self.check_free(no, &spec.name())?;
         let name = spec.name();
         let failed = |source| PortError::Io { no, name: name.clone(), source };
-        let capture = options.capture.as_ref().map(|folder| Capture::create(folder, &name)).transpose().map_err(failed)?;
+        let capture =
+            options.capture.as_ref().map(|folder| Capture::create(folder, &name)).transpose().map_err(failed)?;
         let port = Arc::new(Port::new(no, name.clone(), capture));
         port.enabled.store(options.enabled, Ordering::Relaxed);
         let workers = self.inner.runtime.workers();
@@ -292,7 +293,8 @@ impl PortManager {
             let entry = ports.get(&no).ok_or(PortError::Unknown(no))?;
             (entry.options.speed_bps, matches!(entry.far, Far::Interface(_)).then(|| entry.port.name.clone()))
         };
-        let told = || name.and_then(|name| sys::ethtool(&name).ok()?.speed_mbps).map(|mbps| u64::from(mbps) * 1_000_000);
+        let told =
+            || name.and_then(|name| sys::ethtool(&name).ok()?.speed_mbps).map(|mbps| u64::from(mbps) * 1_000_000);
         self.set_speed(no, configured.or_else(told).unwrap_or(0))
     }
 
@@ -377,7 +379,8 @@ impl Inner {
     fn link_changed(&self, state: &LinkState) {
         let found = self.ports.read().values().find_map(|entry| {
             let same = entry.port.ifindex() == state.ifindex;
-            let returned = matches!(entry.far, Far::Interface(_)) && entry.port.ifindex() == 0 && entry.port.name == state.name;
+            let returned =
+                matches!(entry.far, Far::Interface(_)) && entry.port.ifindex() == 0 && entry.port.name == state.name;
             (same || returned).then(|| (Arc::clone(&entry.port), returned.then(|| entry.options.clone())))
         });
         let Some((port, returned)) = found else { return };

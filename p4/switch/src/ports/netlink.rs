@@ -83,7 +83,9 @@ impl Monitor {
                     });
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => links()?.into_iter().for_each(|state| take(Event::Link(state))),
+                Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => {
+                    links()?.into_iter().for_each(|state| take(Event::Link(state)))
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -196,7 +198,9 @@ pub fn links() -> io::Result<Vec<LinkState>> {
 /// ENODEV when there is none.
 pub fn link(ifindex: u32) -> io::Result<LinkState> {
     let mut found = None;
-    ask(RTM_GETLINK, NLM_F_ACK, &link_info(ifindex, 0, 0), &mut |kind, body| found = found.take().or(link_state(kind, body)))?;
+    ask(RTM_GETLINK, NLM_F_ACK, &link_info(ifindex, 0, 0), &mut |kind, body| {
+        found = found.take().or(link_state(kind, body))
+    })?;
     found.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
 }
 

@@ -220,7 +220,9 @@ mod tests {
         let (head, body) = tagged.split_at(30);
         let Egress::Send(pushed) = plan(&offload, plain.len(), head, body, Capabilities::ALL) else { panic!("finish") };
         assert_eq!((pushed.csum_start, pushed.hdr_len), (42, 62));
-        let Egress::Send(popped) = plan(&pushed, tagged.len(), &plain, &[], Capabilities::ALL) else { panic!("finish") };
+        let Egress::Send(popped) = plan(&pushed, tagged.len(), &plain, &[], Capabilities::ALL) else {
+            panic!("finish")
+        };
         assert_eq!(popped, offload);
     }
 
@@ -244,7 +246,9 @@ mod tests {
         let offload = Offload::tcp_segments(false, 34, 54, 1448);
         let mpls = Build::mpls(&plain, &[100, 200]);
         let careful = Capabilities { segmentation_any_stack: false, ..Capabilities::ALL };
-        assert!(matches!(plan(&offload, plain.len(), &mpls, &[], Capabilities::ALL), Egress::Send(o) if o.csum_start == 42));
+        assert!(
+            matches!(plan(&offload, plain.len(), &mpls, &[], Capabilities::ALL), Egress::Send(o) if o.csum_start == 42)
+        );
         assert!(matches!(plan(&offload, plain.len(), &mpls, &[], careful), Egress::Finish(o, _) if o.csum_start == 42));
     }
 
@@ -271,7 +275,9 @@ mod tests {
         let plain = Build::tcp4(500);
         let offload = Offload::partial_checksum(34, 16);
         let gtp = Build::gtp(&plain[14..]);
-        let Egress::Finish(moved, _) = plan(&offload, plain.len(), &gtp, &[], Capabilities::ALL) else { panic!("sent") };
+        let Egress::Finish(moved, _) = plan(&offload, plain.len(), &gtp, &[], Capabilities::ALL) else {
+            panic!("sent")
+        };
         assert_eq!(usize::from(moved.csum_start), 34 + 36);
     }
 }

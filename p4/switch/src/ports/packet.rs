@@ -194,7 +194,9 @@ impl PacketTx {
         self.queued = 0;
         match sys::send(&self.fd, &[], libc::MSG_DONTWAIT) {
             // Nothing to send, or the interface's queue is full: what stays in the ring goes with the next kick.
-            Err(e) if !matches!(e.kind(), io::ErrorKind::WouldBlock) && e.raw_os_error() != Some(libc::ENOBUFS) => Err(e),
+            Err(e) if !matches!(e.kind(), io::ErrorKind::WouldBlock) && e.raw_os_error() != Some(libc::ENOBUFS) => {
+                Err(e)
+            }
             _ => Ok(()),
         }
     }

@@ -41,7 +41,8 @@ pub fn finish(frame: &mut [u8], offload: &Offload, layers: &Layers, emit: &mut d
     if !offload.is_segmented() {
         if offload.needs_checksum() {
             // Padding behind the IP packet is no part of the sum.
-            let end = super::walk::promised_len(frame, layers).map_or(frame.len(), |end| end.clamp(field + 2, frame.len()));
+            let end =
+                super::walk::promised_len(frame, layers).map_or(frame.len(), |end| end.clamp(field + 2, frame.len()));
             complete(frame, start, field, end);
             outer_udp_checksums(frame, layers);
         }

@@ -150,7 +150,11 @@ fn packet_holds(packet: &[u8], exact: bool) {
         let total = 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]));
         (packet[8..40].to_vec(), packet[6], 40, total)
     };
-    assert!(total == packet.len() || (!exact && total < packet.len() && packet.len() <= 60), "{total} {}", packet.len());
+    assert!(
+        total == packet.len() || (!exact && total < packet.len() && packet.len() <= 60),
+        "{total} {}",
+        packet.len()
+    );
     let transport = &packet[header..total];
     pseudo.extend([0, protocol]);
     pseudo.extend((transport.len() as u16).to_be_bytes());
@@ -161,7 +165,11 @@ fn packet_holds(packet: &[u8], exact: bool) {
     assert_eq!(add(&pseudo), 0xffff, "checksum of protocol {protocol}");
     if protocol == 17 {
         assert_eq!(usize::from(u16::from_be_bytes([transport[4], transport[5]])), transport.len(), "UDP length");
-        assert_eq!(usize::from(u16::from_be_bytes([transport[10], transport[11]])), transport.len() - 16, "GTP-U length");
+        assert_eq!(
+            usize::from(u16::from_be_bytes([transport[10], transport[11]])),
+            transport.len() - 16,
+            "GTP-U length"
+        );
         packet_holds(&transport[16..], true);
     }
 }

@@ -238,8 +238,15 @@ pub enum Op {
     SetNum(Fld, Num),
     Set(Dst, Val),
     /// Bytes from one place of the frame to another.
-    CopyBytes { dst: u32, src: u32, len: u32 },
-    AssignVar { dst: u16, src: u16 },
+    CopyBytes {
+        dst: u32,
+        src: u32,
+        len: u32,
+    },
+    AssignVar {
+        dst: u16,
+        src: u16,
+    },
     AssignHeader(Hdr, Hdr),
     AssignUnion(Union, Union),
     AssignStack(u16, u16),
@@ -256,19 +263,46 @@ pub enum Op {
     Exit,
     Assert(Bool, &'static str),
     Log(String, Vec<Val>),
-    MarkToDrop { spec: Option<Fld>, group: Option<Fld> },
+    MarkToDrop {
+        spec: Option<Fld>,
+        group: Option<Fld>,
+    },
     Digest(Num),
     CloneIngress(Num, Num),
     CloneEgress(Num, Num),
     Resubmit(Num),
     Recirculate(Num),
     Truncate(Num),
-    Hash { dst: Dst, base: Num, calc: u16, size: Num },
-    Random { dst: Dst, low: Num, high: Num },
-    Meter { meter: u16, index: Num, dst: Dst },
-    Count { counter: u16, index: Num },
-    RegisterRead { dst: Dst, register: u16, index: Num },
-    RegisterWrite { register: u16, index: Num, value: Val },
+    Hash {
+        dst: Dst,
+        base: Num,
+        calc: u16,
+        size: Num,
+    },
+    Random {
+        dst: Dst,
+        low: Num,
+        high: Num,
+    },
+    Meter {
+        meter: u16,
+        index: Num,
+        dst: Dst,
+    },
+    Count {
+        counter: u16,
+        index: Num,
+    },
+    RegisterRead {
+        dst: Dst,
+        register: u16,
+        index: Num,
+    },
+    RegisterWrite {
+        register: u16,
+        index: Num,
+        value: Val,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -310,8 +344,17 @@ pub enum ParseOp {
 pub enum Select {
     Always(u32),
     /// The whole key fits one word: (value, mask, next).
-    Word { parts: Vec<SelectPart>, cases: Vec<(u64, u64, u32)>, default: u32 },
-    Bytes { parts: Vec<SelectPart>, len: usize, cases: Vec<SelectCase>, default: u32 },
+    Word {
+        parts: Vec<SelectPart>,
+        cases: Vec<(u64, u64, u32)>,
+        default: u32,
+    },
+    Bytes {
+        parts: Vec<SelectPart>,
+        len: usize,
+        cases: Vec<SelectCase>,
+        default: u32,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -368,7 +411,11 @@ pub enum CalcPart {
     /// A field, left out when its header is not valid.
     Field(u16, FieldRef, u32),
     /// Whole bytes of a header, left out when it is not valid.
-    Bytes { header: u16, off: u32, len: u32 },
+    Bytes {
+        header: u16,
+        off: u32,
+        len: u32,
+    },
     Header(u16),
     Const(Vec<u64>, u32),
 }

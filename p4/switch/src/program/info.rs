@@ -58,9 +58,7 @@ pub struct TableInfo {
 impl TableInfo {
     /// Whether entries carry a priority.
     pub fn has_priority(&self) -> bool {
-        self.fields
-            .iter()
-            .any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional))
+        self.fields.iter().any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional))
     }
 }
 

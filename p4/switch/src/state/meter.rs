@@ -79,9 +79,7 @@ impl MeterCell {
                 MeterConfig::TwoRate { cir, cburst, pir, pburst } => {
                     (Bucket::new(pir, pburst), Bucket::new(cir, cburst))
                 }
-                MeterConfig::SingleRate { cir, cburst, eburst } => {
-                    (Bucket::new(0, eburst), Bucket::new(cir, cburst))
-                }
+                MeterConfig::SingleRate { cir, cburst, eburst } => (Bucket::new(0, eburst), Bucket::new(cir, cburst)),
             };
             State { config, outer, inner }
         });

@@ -46,17 +46,35 @@ pub struct Entry {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Statement {
-    Packet { port: u32, data: Vec<u8> },
+    Packet {
+        port: u32,
+        data: Vec<u8>,
+    },
     /// Hexadecimal digits and `*`; `exact` when nothing may follow.
-    Expect { port: u32, digits: Option<String>, exact: bool },
+    Expect {
+        port: u32,
+        digits: Option<String>,
+        exact: bool,
+    },
     NoPacket,
     Wait,
-    Add { entry: Entry, call: Call, label: Option<String> },
-    SetDefault { table: String, call: Call },
+    Add {
+        entry: Entry,
+        call: Call,
+        label: Option<String>,
+    },
+    SetDefault {
+        table: String,
+        call: Call,
+    },
     RemoveAll,
     RemoveLabel(String),
     Remove(Entry),
-    CheckCounter { name: String, index: String, check: Vec<(Unit, Op, u128)> },
+    CheckCounter {
+        name: String,
+        index: String,
+        check: Vec<(Unit, Op, u128)>,
+    },
     /// A command with its words: mc_*, mirroring_*, counter_*, register_*, meter_*.
     Command(String, Vec<String>),
 }
@@ -217,7 +235,10 @@ fn statement(line: &str) -> Result<Statement, String> {
                 .chunks(2)
                 .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
                 .collect();
-            Ok(Statement::Packet { port, data: data.ok_or("packet data has a character that is no hexadecimal digit")? })
+            Ok(Statement::Packet {
+                port,
+                data: data.ok_or("packet data has a character that is no hexadecimal digit")?,
+            })
         }
         "expect" => {
             let port = number(words.word(&[])?, "a port number")?;
@@ -265,10 +286,26 @@ fn statement(line: &str) -> Result<Statement, String> {
             }
             Ok(Statement::CheckCounter { name, index, check: checks(words.rest)? })
         }
-        "mc_mgrp_create" | "mc_mgrp_destroy" | "mc_node_create" | "mc_node_update" | "mc_node_destroy"
-        | "mc_node_associate" | "mc_node_dissociate" | "mirroring_add" | "mirroring_add_mc" | "mirroring_delete"
-        | "mirroring_get" | "counter_read" | "counter_write" | "counter_reset" | "register_read" | "register_write"
-        | "register_reset" | "meter_get_rates" | "meter_set_rates" | "meter_array_set_rates" => {
+        "mc_mgrp_create"
+        | "mc_mgrp_destroy"
+        | "mc_node_create"
+        | "mc_node_update"
+        | "mc_node_destroy"
+        | "mc_node_associate"
+        | "mc_node_dissociate"
+        | "mirroring_add"
+        | "mirroring_add_mc"
+        | "mirroring_delete"
+        | "mirroring_get"
+        | "counter_read"
+        | "counter_write"
+        | "counter_reset"
+        | "register_read"
+        | "register_write"
+        | "register_reset"
+        | "meter_get_rates"
+        | "meter_set_rates"
+        | "meter_array_set_rates" => {
             let mut list = Vec::new();
             while !words.done() {
                 list.push(words.word(&[])?.to_owned());

@@ -276,7 +276,12 @@ impl Test<'_> {
         found.map_err(|e| e.to_string())?.ok_or_else(|| format!("the entry \"{index}\" is gone"))
     }
 
-    fn counter_cell<R>(&self, name: &str, index: &str, f: impl Fn(&crate::state::counter::CounterCell) -> R) -> Outcome<R> {
+    fn counter_cell<R>(
+        &self,
+        name: &str,
+        index: &str,
+        f: impl Fn(&crate::state::counter::CounterCell) -> R,
+    ) -> Outcome<R> {
         let id = self.object(Kind::Counter, name)?;
         if let Some(table) = self.instance.program.counters[id].table {
             let entry = self.direct_entry(table, index)?;

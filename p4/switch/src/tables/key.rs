@@ -12,10 +12,19 @@ pub type Value = SmallVec<[u8; 16]>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyField {
     Exact(Value),
-    Lpm { value: Value, prefix_len: u32 },
-    Ternary { value: Value, mask: Value },
+    Lpm {
+        value: Value,
+        prefix_len: u32,
+    },
+    Ternary {
+        value: Value,
+        mask: Value,
+    },
     /// Both ends included.
-    Range { low: Value, high: Value },
+    Range {
+        low: Value,
+        high: Value,
+    },
     /// `None` matches everything.
     Optional(Option<Value>),
 }
@@ -144,9 +153,7 @@ impl Layout {
             shift: u32::from(part.shift),
             width: part.width,
         };
-        let wildcards = kinds
-            .iter()
-            .any(|k| matches!(k, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
+        let wildcards = kinds.iter().any(|k| matches!(k, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
         Layout { slots: code.key.iter().map(slot).collect(), kinds, words: code.words, wildcards }
     }
 

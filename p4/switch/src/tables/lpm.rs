@@ -186,9 +186,7 @@ impl Lpm {
         }
         if width > self.stem_len {
             let hash = self.hash_at(base, key, self.stem_len);
-            let stem = self.stems.find(hash, pin, |s| {
-                s.hash == hash && self.same_prefix(&s.words, key, self.stem_len)
-            });
+            let stem = self.stems.find(hash, pin, |s| s.hash == hash && self.same_prefix(&s.words, key, self.stem_len));
             if let Some(found) = stem.and_then(|stem| stem.lengths.search(width + 1, probe)) {
                 return Some(found);
             }

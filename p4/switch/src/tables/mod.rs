@@ -6,9 +6,9 @@ pub mod key;
 mod lpm;
 pub mod profile;
 pub(crate) mod table;
+mod ternary;
 #[cfg(test)]
 mod tests;
-mod ternary;
 
 pub use entry::{ActionData, Bound, Entry};
 pub use table::{Table, TableError};

@@ -123,16 +123,19 @@ fn check(fields: &[(MatchKind, u32)], steps: &[Step], probes: &[Vec<u128>]) {
                 model.push((fields_model, priority, id));
             }
         }
-        assert_eq!((table.len(), table.structure_len(), table.entries().len()), (model.len(), model.len(), model.len()));
+        assert_eq!(
+            (table.len(), table.structure_len(), table.entries().len()),
+            (model.len(), model.len(), model.len())
+        );
         for probe in probes {
-            let exact: Vec<KeyField> = fields.iter().zip(probe).map(|(f, v)| KeyField::Exact(value(v & ones(f.1)))).collect();
+            let exact: Vec<KeyField> =
+                fields.iter().zip(probe).map(|(f, v)| KeyField::Exact(value(v & ones(f.1)))).collect();
             let mut plain = table.layout.clone();
             plain.kinds = vec![MatchKind::Exact; fields.len()];
             plain.wildcards = false;
             let words = plain.pack(&exact).unwrap().words;
-            let matching = model.iter().filter(|m| {
-                m.0.iter().zip(probe).zip(fields).all(|((m, v), f)| m.matches(v & ones(f.1)))
-            });
+            let matching =
+                model.iter().filter(|m| m.0.iter().zip(probe).zip(fields).all(|((m, v), f)| m.matches(v & ones(f.1))));
             // The longest prefix, the highest priority, the oldest.
             let best = matching.max_by_key(|m| {
                 let len = lpm.filter(|_| !priorities).map_or(0, |at| match m.0[at] {

@@ -91,7 +91,8 @@ impl Bench {
         for group in 0..groups {
             let members = (0..4).map(|i| {
                 let port = u128::from(1 + (group * 4 + i) % 31);
-                let call = bench.call(&t("next_hashed"), "MainIngress.hashed", &[port, 0x02_00, u128::from(group) << 8]);
+                let call =
+                    bench.call(&t("next_hashed"), "MainIngress.hashed", &[port, 0x02_00, u128::from(group) << 8]);
                 OneShotMember { call, weight: 1, watch_port: Some(port as u32) }
             });
             let key = vec![exact(u128::from(group + 1))];

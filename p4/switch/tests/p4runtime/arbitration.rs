@@ -145,10 +145,7 @@ async fn a_role_writes_and_reads_what_is_its_own() {
     // What one role owns exclusively is closed to the default role too.
     assert_eq!(rig.modify(&own_entry).await, Err(Code::PermissionDenied));
     let entities = vec![v1::Entity {
-        entity: Some(v1::entity::Entity::TableEntry(v1::TableEntry {
-            is_default_action: true,
-            ..Default::default()
-        })),
+        entity: Some(v1::entity::Entity::TableEntry(v1::TableEntry { is_default_action: true, ..Default::default() })),
     }];
     let request = v1::ReadRequest { device_id: DEVICE, role: "acl".into(), entities };
     let mut stream = rig.client.read(request).await.unwrap().into_inner();

@@ -84,14 +84,11 @@ async fn registers() {
 async fn value_sets() {
     let mut rig = Rig::new().await;
     let value_set_id = rig.info.value_sets[0].preamble.as_ref().unwrap().id;
-    let members = |values: &[[u8; 2]]| {
-        values.iter().map(|value| v1::ValueSetMember { r#match: vec![exact(1, value)] }).collect()
-    };
+    let members =
+        |values: &[[u8; 2]]| values.iter().map(|value| v1::ValueSetMember { r#match: vec![exact(1, value)] }).collect();
     let set = |members| Kind::ValueSetEntry(v1::ValueSetEntry { value_set_id, members });
-    let special = v1::TableEntry {
-        priority: 1,
-        ..rig.entry("acl", vec![crate::rig::optional(3, &[1])], rig.call("drop", &[]))
-    };
+    let special =
+        v1::TableEntry { priority: 1, ..rig.entry("acl", vec![crate::rig::optional(3, &[1])], rig.call("drop", &[])) };
     assert_eq!(rig.insert(&special).await, Ok(()));
     assert_eq!(rig.inject(1, &frame(1, 2, 0x1234)).len(), 1);
     let one = members(&[[0x12, 0x34]]);

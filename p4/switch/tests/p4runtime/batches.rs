@@ -69,7 +69,8 @@ async fn a_batch_with_rollback_is_all_or_nothing() {
         update(Type::Insert, group(1, &[1])),
         update(Type::Modify, Kind::CounterEntry(cell(11))),
     ];
-    let modified = TableEntry { counter_data: counter(50), ..rig.entry("route", kept.r#match.clone(), rig.call("drop", &[])) };
+    let modified =
+        TableEntry { counter_data: counter(50), ..rig.entry("route", kept.r#match.clone(), rig.call("drop", &[])) };
     let fails = update(Type::Delete, Kind::TableEntry(route(&rig, 99)));
     let second = vec![
         update(Type::Insert, Kind::TableEntry(route(&rig, 3))),

@@ -140,7 +140,8 @@ async fn reconcile_keeps_the_state() {
     assert_eq!(rig.insert(&route).await, Ok(()));
     assert_eq!(rig.modify(&default).await, Ok(()));
     rig.inject(1, &ipv4([10, 0, 0, 1]));
-    let counted = TableEntry { counter_data: Some(v1::CounterData { packet_count: 1, byte_count: 34 }), ..route.clone() };
+    let counted =
+        TableEntry { counter_data: Some(v1::CounterData { packet_count: 1, byte_count: 34 }), ..route.clone() };
     let query = TableEntry { counter_data: Some(Default::default()), table_id: route.table_id, ..Default::default() };
     // The same pipeline with another cookie, then one with a further table.
     let cookie = Some(v1::forwarding_pipeline_config::Cookie { cookie: 100 });

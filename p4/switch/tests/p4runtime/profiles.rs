@@ -1,7 +1,11 @@
 //! Action profiles: members, groups, one-shots, watch ports (P4Runtime 9.2).
 
 use p4runtime_proto::p4::v1::{
-    self, TableEntry, action_profile_group::{Member, member}, entity::Entity as Kind, table_action, update::Type,
+    self, TableEntry,
+    action_profile_group::{Member, member},
+    entity::Entity as Kind,
+    table_action,
+    update::Type,
 };
 use tonic::Code;
 
@@ -42,8 +46,7 @@ fn one_shot(rig: &Rig, actions: &[(u8, i32, &'static [u8])]) -> table_action::Ty
     let actions = actions.iter().map(|(port, weight, watch)| v1::ActionProfileAction {
         action: Some(rig.call("forward", &[&[*port]])),
         weight: *weight,
-        watch_kind: (!watch.is_empty())
-            .then(|| v1::action_profile_action::WatchKind::WatchPort((*watch).into())),
+        watch_kind: (!watch.is_empty()).then(|| v1::action_profile_action::WatchKind::WatchPort((*watch).into())),
     });
     table_action::Type::ActionProfileActionSet(v1::ActionProfileActionSet {
         action_profile_actions: actions.collect(),

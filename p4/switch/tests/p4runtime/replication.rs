@@ -8,10 +8,8 @@ use tonic::Code;
 use crate::rig::{Rig, frame, ipv4, lpm, ternary};
 
 fn replica(port: &'static [u8], instance: u32, backups: &[(&'static [u8], u32)]) -> v1::Replica {
-    let backup = |(port, instance): &(&'static [u8], u32)| v1::BackupReplica {
-        port: (*port).into(),
-        instance: *instance,
-    };
+    let backup =
+        |(port, instance): &(&'static [u8], u32)| v1::BackupReplica { port: (*port).into(), instance: *instance };
     v1::Replica {
         instance,
         port_kind: Some(replica::PortKind::Port(port.into())),
@@ -67,7 +65,9 @@ async fn multicast_groups() {
     assert_eq!(rig.write(Type::Modify, backed.clone()).await, Ok(()));
     assert_eq!(rig.read(group(1, vec![])).await.unwrap(), [backed]);
     assert_eq!(ports(&rig), [2]);
-    for (port, up, wanted) in [(2, false, &[4][..]), (4, false, &[5]), (5, false, &[]), (4, true, &[4]), (2, true, &[2])] {
+    for (port, up, wanted) in
+        [(2, false, &[4][..]), (4, false, &[5]), (5, false, &[]), (4, true, &[4]), (2, true, &[2])]
+    {
         rig.switch.set_port_up(port, up);
         assert!(rig.events.port_changed(port));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);

@@ -8,12 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use p4runtime_proto::{
-    p4::{config::v1::P4Info, v1::{
-        self, Entity, Update, WriteRequest, entity::Entity as Kind, field_match, field_match::FieldMatchType,
-        p4_runtime_client::P4RuntimeClient, set_forwarding_pipeline_config_request::Action as Set,
-        stream_message_request::Update as Request, stream_message_response::Update as Response,
-        table_action, update::Type, write_request::Atomicity,
-    }},
+    p4::{
+        config::v1::P4Info,
+        v1::{
+            self, Entity, Update, WriteRequest, entity::Entity as Kind, field_match, field_match::FieldMatchType,
+            p4_runtime_client::P4RuntimeClient, set_forwarding_pipeline_config_request::Action as Set,
+            stream_message_request::Update as Request, stream_message_response::Update as Response, table_action,
+            update::Type, write_request::Atomicity,
+        },
+    },
     status, text,
 };
 use p4switch::{
@@ -110,11 +113,7 @@ impl Rig {
         rig
     }
 
-    pub async fn set(
-        &mut self,
-        action: Set,
-        config: Option<v1::ForwardingPipelineConfig>,
-    ) -> Result<(), Status> {
+    pub async fn set(&mut self, action: Set, config: Option<v1::ForwardingPipelineConfig>) -> Result<(), Status> {
         let request = v1::SetForwardingPipelineConfigRequest {
             device_id: DEVICE,
             election_id: Some(id(1)),
@@ -145,10 +144,7 @@ impl Rig {
             param_id: at as u32 + 1,
             value: Bytes::copy_from_slice(value),
         };
-        v1::Action {
-            action_id: self.action(name),
-            params: params.iter().enumerate().map(param).collect(),
-        }
+        v1::Action { action_id: self.action(name), params: params.iter().enumerate().map(param).collect() }
     }
 
     /// An entry with an action.

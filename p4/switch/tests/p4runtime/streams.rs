@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use p4runtime_proto::p4::v1::{
-    self, TableEntry, entity::Entity as Kind, stream_error::Details,
-    stream_message_request::Update as Request, stream_message_response::Update as Response, update::Type,
+    self, TableEntry, entity::Entity as Kind, stream_error::Details, stream_message_request::Update as Request,
+    stream_message_response::Update as Response, update::Type,
 };
 use tonic::Code;
 
@@ -40,9 +40,7 @@ async fn packets_to_the_primary_with_their_metadata() {
 async fn packets_from_the_primary() {
     let mut rig = Rig::new().await;
     let payload = frame(1, 2, 0x1234);
-    let out = |metadata| {
-        Request::Packet(v1::PacketOut { payload: Bytes::from(payload.clone()), metadata })
-    };
+    let out = |metadata| Request::Packet(v1::PacketOut { payload: Bytes::from(payload.clone()), metadata });
     let good = vec![metadata(1, &[9]), metadata(2, &[0])];
     rig.primary().send(out(good.clone())).await;
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -93,9 +91,8 @@ async fn digests_are_batched_and_acknowledged() {
         rig.inject(4, &frame(1, src, 1));
     }
     let sample = |src: u8, port: u8| {
-        let member = |value: &[u8]| v1::P4Data {
-            data: Some(v1::p4_data::Data::Bitstring(Bytes::copy_from_slice(value))),
-        };
+        let member =
+            |value: &[u8]| v1::P4Data { data: Some(v1::p4_data::Data::Bitstring(Bytes::copy_from_slice(value))) };
         let members = vec![member(&[src]), member(&[port])];
         v1::P4Data { data: Some(v1::p4_data::Data::Struct(v1::P4StructLike { members })) }
     };
@@ -146,11 +143,8 @@ async fn idle_entries_are_reported_again_and_again() {
         assert!(told.timestamp > 1_600_000_000_000_000_000);
         assert!(start.elapsed() >= ttl * round, "round {round} after {:?}", start.elapsed());
     }
-    let query = TableEntry {
-        time_since_last_hit: Some(Default::default()),
-        table_id: entry.table_id,
-        ..Default::default()
-    };
+    let query =
+        TableEntry { time_since_last_hit: Some(Default::default()), table_id: entry.table_id, ..Default::default() };
     let idle = async |rig: &mut Rig| {
         let found = rig.entries(query.clone()).await.unwrap();
         Duration::from_nanos(found[0].time_since_last_hit.unwrap().elapsed_ns as u64)
@@ -172,6 +166,7 @@ async fn idle_entries_are_reported_again_and_again() {
             other => panic!("{other:?}"),
         }
     }
-    let unsupported = TableEntry { time_since_last_hit: Some(Default::default()), table_id: rig.table("hop"), ..Default::default() };
+    let unsupported =
+        TableEntry { time_since_last_hit: Some(Default::default()), table_id: rig.table("hop"), ..Default::default() };
     assert_eq!(rig.entries(unsupported).await, Err(Code::InvalidArgument));
 }

@@ -20,7 +20,8 @@ async fn an_entry_comes_back_as_it_was_written() {
     assert_eq!(rig.all("route").await, [entry.clone()]);
     assert_eq!(rig.inject(1, &ipv4([10, 9, 8, 7])), [(3, ipv4([10, 9, 8, 7]))]);
     assert_eq!(rig.insert(&entry).await, Err(Code::AlreadyExists));
-    let changed = TableEntry { metadata: "".into(), ..rig.entry("route", vec![lpm(1, &TEN, 8)], rig.call("forward", &[&[4]])) };
+    let changed =
+        TableEntry { metadata: "".into(), ..rig.entry("route", vec![lpm(1, &TEN, 8)], rig.call("forward", &[&[4]])) };
     assert_eq!(rig.modify(&changed).await, Ok(()));
     assert_eq!(rig.all("route").await, [changed.clone()]);
     assert_eq!(rig.inject(1, &ipv4([10, 9, 8, 7]))[0].0, 4);
@@ -92,10 +93,8 @@ async fn malformed_entries_are_refused() {
 async fn priorities_tell_entries_apart() {
     let mut rig = Rig::new().await;
     let key = || vec![ternary(1, &[8, 0], &[0xff, 0xff]), range(2, &[17], &[20])];
-    let with = |rig: &Rig, priority, action: &str| TableEntry {
-        priority,
-        ..rig.entry("acl", key(), rig.call(action, &[]))
-    };
+    let with =
+        |rig: &Rig, priority, action: &str| TableEntry { priority, ..rig.entry("acl", key(), rig.call(action, &[])) };
     let (low, high) = (with(&rig, 10, "NoAction"), with(&rig, 20, "drop"));
     assert_eq!(rig.insert(&with(&rig, 0, "drop")).await, Err(Code::InvalidArgument));
     assert_eq!(rig.insert(&with(&rig, -1, "drop")).await, Err(Code::InvalidArgument));
@@ -118,7 +117,8 @@ async fn priorities_tell_entries_apart() {
 #[tokio::test]
 async fn reads_select_by_every_field() {
     let mut rig = Rig::new().await;
-    let a = TableEntry { metadata: "a".into(), ..rig.entry("route", vec![lpm(1, &TEN, 8)], rig.call("forward", &[&[3]])) };
+    let a =
+        TableEntry { metadata: "a".into(), ..rig.entry("route", vec![lpm(1, &TEN, 8)], rig.call("forward", &[&[3]])) };
     let b = rig.entry("route", vec![lpm(1, &[10, 1, 0, 0], 16)], rig.call("drop", &[]));
     let everything = rig.entry("route", vec![], rig.call("forward", &[&[5]]));
     for entry in [&a, &b, &everything] {
@@ -266,7 +266,10 @@ async fn direct_counters_and_meters() {
     assert_eq!(rig.write(Type::Modify, absent).await, Err(Code::NotFound));
 
     let config = v1::MeterConfig { cir: 1, cburst: 1, pir: 1, pburst: 1, eburst: 0 };
-    let acl = TableEntry { priority: 1, ..rig.entry("acl", vec![ternary(1, &[8, 0], &[0xff, 0xff])], rig.call("police", &[])) };
+    let acl = TableEntry {
+        priority: 1,
+        ..rig.entry("acl", vec![ternary(1, &[8, 0], &[0xff, 0xff])], rig.call("police", &[]))
+    };
     assert_eq!(rig.insert(&TableEntry { meter_config: Some(config), ..acl.clone() }).await, Ok(()));
     let query = TableEntry { meter_config: Some(Default::default()), table_id: acl.table_id, ..Default::default() };
     assert_eq!(rig.entries(query.clone()).await.unwrap()[0].meter_config, Some(config));
@@ -276,7 +279,9 @@ async fn direct_counters_and_meters() {
     assert_eq!(rig.modify(&acl).await, Ok(()));
     assert_eq!(rig.entries(query.clone()).await.unwrap()[0].meter_config, None);
     let key = TableEntry { action: None, ..acl.clone() };
-    let direct = |config| Kind::DirectMeterEntry(v1::DirectMeterEntry { table_entry: Some(key.clone()), config, counter_data: None });
+    let direct = |config| {
+        Kind::DirectMeterEntry(v1::DirectMeterEntry { table_entry: Some(key.clone()), config, counter_data: None })
+    };
     assert_eq!(rig.write(Type::Delete, direct(None)).await, Err(Code::InvalidArgument));
     assert_eq!(rig.write(Type::Modify, direct(Some(config))).await, Ok(()));
     assert_eq!(rig.read(direct(None)).await.unwrap(), [direct(Some(config))]);

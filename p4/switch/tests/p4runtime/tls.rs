@@ -55,9 +55,8 @@ async fn clients_must_present_a_certificate_of_the_authority() {
         let answer = P4RuntimeClient::new(channel).capabilities(CapabilitiesRequest::default()).await;
         answer.map(drop).map_err(|status| status.to_string())
     };
-    let trusting = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(&server_ca.pem))
-        .domain_name("localhost");
+    let trusting =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&server_ca.pem)).domain_name("localhost");
     let (certificate, key) = client_ca.issue();
     let known = trusting.clone().identity(Identity::from_pem(certificate, key));
     assert_eq!(call(known).await, Ok(()));

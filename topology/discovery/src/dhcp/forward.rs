@@ -32,7 +32,16 @@ pub(super) struct Forward {
 impl Forward {
     /// Sends in the routing domain of VLAN `near`.
     #[allow(clippy::too_many_arguments)]
-    pub fn send(&mut self, net: &dyn Net, near: u16, src: (IpAddr, u16), dst: (IpAddr, u16), data: Vec<u8>, now: Nanos, out: &mut Vec<Output>) {
+    pub fn send(
+        &mut self,
+        net: &dyn Net,
+        near: u16,
+        src: (IpAddr, u16),
+        dst: (IpAddr, u16),
+        data: Vec<u8>,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let Some((vlan, hop)) = net.next_hop(near, dst.0) else {
             self.unreachable += 1;
             return;
@@ -65,7 +74,9 @@ impl Forward {
     }
 
     pub fn changed(&mut self, change: Change, net: &dyn Net, out: &mut Vec<Output>) {
-        if self.waiting.is_empty() || matches!(change, Change::Host { vlan, .. } if !self.waiting.iter().any(|p| p.vlan == vlan)) {
+        if self.waiting.is_empty()
+            || matches!(change, Change::Host { vlan, .. } if !self.waiting.iter().any(|p| p.vlan == vlan))
+        {
             return;
         }
         for packet in std::mem::take(&mut self.waiting) {

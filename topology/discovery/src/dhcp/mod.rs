@@ -2,10 +2,10 @@
 //! interface id (DHCPv6 option 18) and come back with the answer, also to another controller.
 
 mod forward;
-mod v4;
-mod v6;
 #[cfg(test)]
 mod tests;
+mod v4;
+mod v6;
 
 pub use v4::DhcpRelay4;
 pub use v6::DhcpRelay6;

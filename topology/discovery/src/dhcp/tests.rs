@@ -94,7 +94,15 @@ fn sent(out: &Output) -> Sent {
     let f = Frame::parse(frame).unwrap();
     let ip = Ip::parse(&f).unwrap();
     let u = ip.udp().unwrap();
-    Sent { at: at.clone(), tags: f.tags, src: f.src, dst: f.dst, from: (ip.src, u.src), to: (ip.dst, u.dst), data: u.data.to_vec() }
+    Sent {
+        at: at.clone(),
+        tags: f.tags,
+        src: f.src,
+        dst: f.dst,
+        from: (ip.src, u.src),
+        to: (ip.dst, u.dst),
+        data: u.data.to_vec(),
+    }
 }
 
 /// What the server answers to a relayed message, as a frame at its leaf.
@@ -118,9 +126,15 @@ fn discover_goes_to_every_server_and_the_offer_to_the_clients_port() {
     let out = give(&mut m, &n, &p("leaf1", 1), &from_client(&discover(false).to_vec().unwrap(), Tags::None), 0);
     assert_eq!(out.len(), 2);
     let (direct, routed) = (sent(&out[0]), sent(&out[1]));
-    assert_eq!((direct.at.clone(), direct.tags, direct.src, direct.dst), (p("leaf2", 1), Tags::One(20), ROUTER2, SERVER));
+    assert_eq!(
+        (direct.at.clone(), direct.tags, direct.src, direct.dst),
+        (p("leaf2", 1), Tags::One(20), ROUTER2, SERVER)
+    );
     assert_eq!((direct.from, direct.to), ((v4a("10.0.10.1").into(), 67), (v4a("10.0.20.2").into(), 67)));
-    assert_eq!((routed.at.clone(), routed.dst, routed.to.0), (p("leaf2", 2), Mac([2, 0, 0, 0, 0, 254]), v4a("172.16.0.2").into()));
+    assert_eq!(
+        (routed.at.clone(), routed.dst, routed.to.0),
+        (p("leaf2", 2), Mac([2, 0, 0, 0, 0, 254]), v4a("172.16.0.2").into())
+    );
     let seen = v4::Message::from_bytes(&direct.data).unwrap();
     assert_eq!((seen.giaddr(), seen.hops(), seen.xid()), (v4a("10.0.10.1"), 1, 7));
     assert_eq!(Dhcp4::parse(&direct.data).unwrap().circuit_id(), Some(&b"leaf1/1:10"[..]));
@@ -142,7 +156,10 @@ fn broadcast_flag_and_double_tags_are_kept() {
     let direct = sent(&out[0]);
     assert_eq!(Dhcp4::parse(&direct.data).unwrap().circuit_id(), Some(&b"leaf1/2:100.7"[..]));
     let back = sent(&give(&mut m, &n, &p("leaf2", 1), &offer(&direct.data, "10.0.20.2", true), 0)[0]);
-    assert_eq!((back.at, back.tags, back.dst, back.to.0), (p("leaf1", 2), Tags::Two(100, 7), Mac::BROADCAST, Ipv4Addr::BROADCAST.into()));
+    assert_eq!(
+        (back.at, back.tags, back.dst, back.to.0),
+        (p("leaf1", 2), Tags::Two(100, 7), Mac::BROADCAST, Ipv4Addr::BROADCAST.into())
+    );
 }
 
 #[test]
@@ -161,7 +178,13 @@ fn a_server_without_option_82_reaches_the_client_by_its_host_or_everywhere() {
 #[test]
 fn an_answer_finds_its_way_at_another_controller() {
     let n = net();
-    let out = give(&mut DhcpRelay4::default(), &n, &p("leaf1", 1), &from_client(&discover(false).to_vec().unwrap(), Tags::None), 0);
+    let out = give(
+        &mut DhcpRelay4::default(),
+        &n,
+        &p("leaf1", 1),
+        &from_client(&discover(false).to_vec().unwrap(), Tags::None),
+        0,
+    );
     let reply = offer(&sent(&out[0]).data, "10.0.20.2", true);
     assert_eq!(sent(&give(&mut DhcpRelay4::default(), &n, &p("leaf2", 1), &reply, 0)[0]).at, p("leaf1", 1));
 }
@@ -199,11 +222,17 @@ fn what_the_v4_relay_refuses() {
     let out = give(&mut m, &n, &at, &from_client(&discover(false).to_vec().unwrap(), Tags::None), 0);
     let data = sent(&out[0]).data;
     for round in 0..3 {
-        let out = give(&mut m, &n, &p("leaf2", 2), &{
-            let mut f = offer(&data, "10.0.20.66", true);
-            f.drain(12..16); // without tag on this port
-            f
-        }, 0);
+        let out = give(
+            &mut m,
+            &n,
+            &p("leaf2", 2),
+            &{
+                let mut f = offer(&data, "10.0.20.66", true);
+                f.drain(12..16); // without tag on this port
+                f
+            },
+            0,
+        );
         assert_eq!(out.len(), usize::from(round == 0), "{out:?}");
         if let Some(Output::Alarm(a)) = out.first() {
             assert_eq!((a.kind, a.subject.as_str()), (AlarmKind::RogueDhcp, "leaf2/2"));
@@ -265,7 +294,13 @@ fn an_unknown_server_is_asked_for_and_the_packet_waits_a_moment() {
 #[test]
 fn without_a_relay_the_vlan_hears_it() {
     let n = net();
-    let out = give(&mut DhcpRelay4::default(), &n, &p("leaf1", 3), &from_client(&discover(false).to_vec().unwrap(), Tags::None), 0);
+    let out = give(
+        &mut DhcpRelay4::default(),
+        &n,
+        &p("leaf1", 3),
+        &from_client(&discover(false).to_vec().unwrap(), Tags::None),
+        0,
+    );
     assert_eq!(out.iter().map(|o| sent(o).at).collect::<Vec<_>>(), [p("leaf2", 3)]);
 }
 
@@ -282,12 +317,22 @@ fn v6_solicit_to_the_server_and_the_answer_back() {
     let mut m = DhcpRelay6::default();
     let solicit = v6::Message::new(v6::MessageType::Solicit).to_vec().unwrap();
     let group = Mac::for_multicast6(v6a(GROUP));
-    let out = give(&mut m, &n, &p("leaf1", 2), &v6_frame("fe80::9", GROUP, group, CLIENT, Tags::Two(100, 7), &solicit), 0);
+    let out =
+        give(&mut m, &n, &p("leaf1", 2), &v6_frame("fe80::9", GROUP, group, CLIENT, Tags::Two(100, 7), &solicit), 0);
     let to_server = sent(&out[0]);
-    assert_eq!((out.len(), to_server.at.clone(), to_server.tags, to_server.dst), (1, p("leaf2", 1), Tags::One(20), SERVER));
-    assert_eq!((to_server.from, to_server.to), ((v6a("2001:db8:10::1").into(), 547), (v6a("2001:db8:20::2").into(), 547)));
+    assert_eq!(
+        (out.len(), to_server.at.clone(), to_server.tags, to_server.dst),
+        (1, p("leaf2", 1), Tags::One(20), SERVER)
+    );
+    assert_eq!(
+        (to_server.from, to_server.to),
+        ((v6a("2001:db8:10::1").into(), 547), (v6a("2001:db8:20::2").into(), 547))
+    );
     let relay = Relay6::parse(&to_server.data).unwrap();
-    assert_eq!((relay.kind, relay.hop_count, relay.link, relay.peer), (RELAY_FORWARD, 0, v6a("2001:db8:10::1"), v6a("fe80::9")));
+    assert_eq!(
+        (relay.kind, relay.hop_count, relay.link, relay.peer),
+        (RELAY_FORWARD, 0, v6a("2001:db8:10::1"), v6a("fe80::9"))
+    );
     assert_eq!((relay.interface_id, relay.message), (Some(&b"leaf1/2:100.7"[..]), &solicit[..]));
     // RFC 6939
     let lladdr = [0u8, 79, 0, 8, 0, 1, 2, 0, 0, 0, 0, 9];
@@ -295,17 +340,35 @@ fn v6_solicit_to_the_server_and_the_answer_back() {
 
     let advertise = v6::Message::new(v6::MessageType::Advertise).to_vec().unwrap();
     let reply = Relay6 { kind: RELAY_REPLY, message: &advertise, ..relay }.to_bytes(None);
-    let out = give(&mut m, &n, &p("leaf2", 1), &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply), 0);
+    let out = give(
+        &mut m,
+        &n,
+        &p("leaf2", 1),
+        &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply),
+        0,
+    );
     let back = sent(&out[0]);
     assert_eq!((back.at, back.tags, back.dst), (p("leaf1", 2), Tags::Two(100, 7), CLIENT));
     assert_eq!((back.from, back.to), ((ROUTER1.link_local().into(), 547), (v6a("fe80::9").into(), 546)));
     assert_eq!(back.data, advertise);
 
     // after a restart nobody remembers the Ethernet address of fe80::9: all nodes take the frame
-    let out = give(&mut DhcpRelay6::default(), &n, &p("leaf2", 1), &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply), 0);
+    let out = give(
+        &mut DhcpRelay6::default(),
+        &n,
+        &p("leaf2", 1),
+        &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply),
+        0,
+    );
     assert_eq!(sent(&out[0]).dst, Mac([0x33, 0x33, 0, 0, 0, 1]));
     // from somebody who is no server
-    let out = give(&mut m, &n, &p("leaf2", 1), &v6_frame("2001:db8:20::66", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply), 0);
+    let out = give(
+        &mut m,
+        &n,
+        &p("leaf2", 1),
+        &v6_frame("2001:db8:20::66", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply),
+        0,
+    );
     assert!(out.is_empty());
 }
 
@@ -316,7 +379,15 @@ fn v6_nested_relays() {
     let solicit = v6::Message::new(v6::MessageType::Solicit).to_vec().unwrap();
     let inner = |hop_count| {
         let link = v6a("2001:db8:77::1");
-        Relay6 { kind: RELAY_FORWARD, hop_count, link, peer: v6a("fe80::5"), interface_id: Some(b"eth1"), message: &solicit }.to_bytes(None)
+        Relay6 {
+            kind: RELAY_FORWARD,
+            hop_count,
+            link,
+            peer: v6a("fe80::5"),
+            interface_id: Some(b"eth1"),
+            message: &solicit,
+        }
+        .to_bytes(None)
     };
     let group = Mac::for_multicast6(v6a(GROUP));
     let relay_mac = Mac([2, 0, 0, 0, 0, 77]);
@@ -329,12 +400,19 @@ fn v6_nested_relays() {
         // the answer goes to the other relay's server port
         let answer = Relay6 { kind: RELAY_REPLY, ..Relay6::parse(outer.message).unwrap() }.to_bytes(None);
         let reply = Relay6 { kind: RELAY_REPLY, message: &answer, ..outer }.to_bytes(None);
-        let out = give(&mut m, &n, &p("leaf2", 1), &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply), 0);
+        let out = give(
+            &mut m,
+            &n,
+            &p("leaf2", 1),
+            &v6_frame("2001:db8:20::2", "2001:db8:10::1", ROUTER2, SERVER, Tags::One(20), &reply),
+            0,
+        );
         let back = sent(&out[0]);
         assert_eq!((back.at, back.dst, back.to), (p("leaf1", 1), relay_mac, (v6a(from).into(), 547)));
         assert_eq!(back.data, answer);
     }
-    let out = give(&mut m, &n, &p("leaf1", 1), &v6_frame("fe80::77", GROUP, group, relay_mac, Tags::None, &inner(8)), 0);
+    let out =
+        give(&mut m, &n, &p("leaf1", 1), &v6_frame("fe80::77", GROUP, group, relay_mac, Tags::None, &inner(8)), 0);
     assert!(out.is_empty(), "too many hops");
 }
 
@@ -345,7 +423,9 @@ fn circuits_read_back() {
         assert_eq!(c.to_string(), text);
         assert_eq!(Circuit::parse(text.as_bytes()), Some(c));
     }
-    for bad in ["", "leaf1/1", "leaf1:10", "leaf1/1:0", "leaf1/1:4095", "leaf1/x:10", "leaf1/1:5.", "/1:10", "leaf1/1:5.6.7"] {
+    for bad in
+        ["", "leaf1/1", "leaf1:10", "leaf1/1:0", "leaf1/1:4095", "leaf1/x:10", "leaf1/1:5.", "/1:10", "leaf1/1:5.6.7"]
+    {
         assert_eq!(Circuit::parse(bad.as_bytes()), None, "{bad}");
     }
 }

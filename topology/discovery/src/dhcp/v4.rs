@@ -1,7 +1,7 @@
 //! The DHCPv4 relay (RFC 1542 §4, RFC 2131 §4.1, RFC 3046).
 
-use super::forward::Forward;
 use super::Circuit;
+use super::forward::Forward;
 use crate::machine::{Alarm, AlarmKind, Input, Nanos, Output, PacketMachine, Punt, PuntAction, PuntTo};
 use crate::net::{Gateway, Net, PortRef};
 use crate::respond::flood;
@@ -35,7 +35,16 @@ pub struct DhcpRelay4 {
 impl DhcpRelay4 {
     /// From a client, or from another relay behind an edge port.
     #[allow(clippy::too_many_arguments)]
-    fn request(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, m: &Dhcp4<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    fn request(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        m: &Dhcp4<'_>,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let servers = net.dhcp_relay(vlan).map(|r| r.v4_servers).unwrap_or_default();
         let gateway = match net.gateway(vlan, false) {
             Some(Gateway { ip: IpAddr::V4(ip), .. }) if !servers.is_empty() => ip,
@@ -75,9 +84,7 @@ impl DhcpRelay4 {
             self.count.refused += 1;
             return;
         };
-        let from_server = net
-            .dhcp_relay(vlan)
-            .is_some_and(|r| ip.src4().is_some_and(|s| r.v4_servers.contains(&s)));
+        let from_server = net.dhcp_relay(vlan).is_some_and(|r| ip.src4().is_some_and(|s| r.v4_servers.contains(&s)));
         if !from_server {
             self.count.rogue += 1;
             if self.rogues.len() < ROGUES && self.rogues.insert(at.clone()) {

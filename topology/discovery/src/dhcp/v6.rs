@@ -1,7 +1,7 @@
 //! The DHCPv6 relay (RFC 8415 §19), also behind other relays.
 
-use super::forward::Forward;
 use super::Circuit;
+use super::forward::Forward;
 use crate::machine::{Input, Nanos, Output, PacketMachine, Punt, PuntAction, PuntTo};
 use crate::net::{Gateway, Net, PortRef};
 use crate::respond::flood;
@@ -35,7 +35,17 @@ pub struct DhcpRelay6 {
 
 impl DhcpRelay6 {
     #[allow(clippy::too_many_arguments)]
-    fn request(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, from: Ipv6Addr, data: &[u8], net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    fn request(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        from: Ipv6Addr,
+        data: &[u8],
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let servers = net.dhcp_relay(vlan).map(|r| r.v6_servers).unwrap_or_default();
         let gateway = match net.gateway(vlan, true) {
             Some(Gateway { ip: IpAddr::V6(ip), .. }) if !servers.is_empty() => ip,
@@ -58,12 +68,21 @@ impl DhcpRelay6 {
             }
             _ => None,
         };
-        let (Some((hop_count, link)), true) = (relayed, frame.src.is_host() && !from.is_multicast() && !from.is_unspecified()) else {
+        let (Some((hop_count, link)), true) =
+            (relayed, frame.src.is_host() && !from.is_multicast() && !from.is_unspecified())
+        else {
             self.count.refused += 1;
             return;
         };
         self.remember(vlan, from, frame.src);
-        let message = Relay6 { kind: RELAY_FORWARD, hop_count, link, peer: from, interface_id: Some(circuit.as_bytes()), message: data };
+        let message = Relay6 {
+            kind: RELAY_FORWARD,
+            hop_count,
+            link,
+            peer: from,
+            interface_id: Some(circuit.as_bytes()),
+            message: data,
+        };
         let bytes = message.to_bytes((hop_count == 0).then_some(frame.src));
         self.count.requests += 1;
         for server in servers {
@@ -75,9 +94,8 @@ impl DhcpRelay6 {
         let sent = Relay6::parse(data).ok().and_then(|relay| {
             let circuit = relay.interface_id.and_then(Circuit::parse)?;
             let (vlan, tags) = circuit.resolve(net)?;
-            let from_server = net
-                .dhcp_relay(vlan)
-                .is_some_and(|r| ip.src6().is_some_and(|s| r.v6_servers.contains(&s)));
+            let from_server =
+                net.dhcp_relay(vlan).is_some_and(|r| ip.src6().is_some_and(|s| r.v6_servers.contains(&s)));
             let gateway = net.gateway(vlan, true)?.ip;
             if relay.kind != RELAY_REPLY || !from_server || ip.dst != gateway {
                 return None;

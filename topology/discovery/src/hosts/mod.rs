@@ -15,13 +15,13 @@ mod table;
 mod tests;
 
 use crate::machine::{
-    Alarm, AlarmKind, Change, Host, Input, Learned, MILLIS, Nanos, Observation, Output, PacketMachine, Punt, PuntAction, PuntTo,
-    SECONDS,
+    Alarm, AlarmKind, Change, Host, Input, Learned, MILLIS, Nanos, Observation, Output, PacketMachine, Punt,
+    PuntAction, PuntTo, SECONDS,
 };
 use crate::net::{Net, PortRef};
-pub(crate) use probe::ask_everywhere;
 use crate::timers::{Jitter, Timers};
 use crate::wire::{ETH_ARP, ETH_IPV4, ETH_IPV6, Mac, Tags};
+pub(crate) use probe::ask_everywhere;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -193,7 +193,14 @@ impl Hosts {
     }
 
     /// Raises an alarm, or notes that its cause is still there.
-    fn alarm(&mut self, kind: AlarmKind, subject: String, now: Nanos, out: &mut Vec<Output>, text: impl FnOnce() -> String) {
+    fn alarm(
+        &mut self,
+        kind: AlarmKind,
+        subject: String,
+        now: Nanos,
+        out: &mut Vec<Output>,
+        text: impl FnOnce() -> String,
+    ) {
         let key = (kind, subject);
         if let Some(last) = self.alarms.get_mut(&key) {
             *last = now;
@@ -272,10 +279,9 @@ impl Hosts {
         let mut old = std::mem::take(&mut self.wants);
         let timers = &mut self.timers;
         net.visit_wanted_neighbours(&mut |vlan, ip| {
-            let want = old.remove(&(vlan, ip)).unwrap_or_else(|| Want {
-                pause: WANT_FIRST,
-                due: timers.add(now, Due::Want(vlan, ip)),
-            });
+            let want = old
+                .remove(&(vlan, ip))
+                .unwrap_or_else(|| Want { pause: WANT_FIRST, due: timers.add(now, Due::Want(vlan, ip)) });
             wanted.entry((vlan, ip)).or_insert(want);
         });
         self.wants = wanted;

@@ -8,7 +8,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// An ARP request or neighbour solicitation for `ip` out of `at`: to `owner` alone, or to everybody.
 /// The source is the gateway of the VLAN, or nobody where it has none (RFC 5227 §2.1.1).
-pub(crate) fn ask(net: &dyn Net, at: &PortRef, vlan: u16, tags: Tags, ip: IpAddr, owner: Option<Mac>) -> Option<Output> {
+pub(crate) fn ask(
+    net: &dyn Net,
+    at: &PortRef,
+    vlan: u16,
+    tags: Tags,
+    ip: IpAddr,
+    owner: Option<Mac>,
+) -> Option<Output> {
     let mac = net.router_mac(&at.device)?;
     let frame = match ip {
         IpAddr::V4(ip) => {

@@ -53,7 +53,16 @@ impl Hosts {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn ip_claim(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, ip: &Ip<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) -> Option<(Option<IpAddr>, Learned)> {
+    fn ip_claim(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        ip: &Ip<'_>,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) -> Option<(Option<IpAddr>, Learned)> {
         let source = |how| ((!ip.src.is_unspecified() && !ip.src.is_multicast()).then_some(ip.src), how);
         match ip.proto {
             PROTO_ICMP6 => {
@@ -111,13 +120,16 @@ impl Hosts {
     fn lease4(&mut self, m: &Dhcp4<'_>, ip: &Ip<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         let Some(circuit) = m.circuit_id().and_then(Circuit::parse) else { return };
         let Some((vlan, tags)) = circuit.resolve(net) else { return };
-        let from_server = net
-            .dhcp_relay(vlan)
-            .is_some_and(|r| ip.src4().is_some_and(|s| r.v4_servers.contains(&s)));
+        let from_server = net.dhcp_relay(vlan).is_some_and(|r| ip.src4().is_some_and(|s| r.v4_servers.contains(&s)));
         if m.message_type() != ACK || !from_server || m.yiaddr.is_unspecified() {
             return;
         }
-        self.sighting(Sighting { vlan, mac: m.chaddr, at: &circuit.at, tags, ip: Some(m.yiaddr.into()), learned: Learned::Dhcp }, net, now, out);
+        self.sighting(
+            Sighting { vlan, mac: m.chaddr, at: &circuit.at, tags, ip: Some(m.yiaddr.into()), learned: Learned::Dhcp },
+            net,
+            now,
+            out,
+        );
     }
 
     /// A DHCPv6 Reply names the client by its link-local address only; the host must have been seen before.
@@ -125,14 +137,17 @@ impl Hosts {
         let Ok(relay) = Relay6::parse(data) else { return };
         let Some(circuit) = relay.interface_id.and_then(Circuit::parse) else { return };
         let Some((vlan, tags)) = circuit.resolve(net) else { return };
-        let from_server = net
-            .dhcp_relay(vlan)
-            .is_some_and(|r| ip.src6().is_some_and(|s| r.v6_servers.contains(&s)));
+        let from_server = net.dhcp_relay(vlan).is_some_and(|r| ip.src6().is_some_and(|s| r.v6_servers.contains(&s)));
         let mac = self.by_ip.get(&(vlan, IpAddr::V6(relay.peer))).copied().or_else(|| Mac::from_eui64(relay.peer));
         let (true, Some(mac)) = (from_server, mac) else { return };
         let leased: Vec<Ipv6Addr> = leased6(relay.message);
         for ip in leased {
-            self.sighting(Sighting { vlan, mac, at: &circuit.at, tags, ip: Some(ip.into()), learned: Learned::Dhcpv6 }, net, now, out);
+            self.sighting(
+                Sighting { vlan, mac, at: &circuit.at, tags, ip: Some(ip.into()), learned: Learned::Dhcpv6 },
+                net,
+                now,
+                out,
+            );
         }
     }
 

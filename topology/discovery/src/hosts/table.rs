@@ -90,7 +90,15 @@ impl Hosts {
     }
 
     /// Places a known host at the port it was seen at. False when the sighting is not believed.
-    fn locate(&mut self, key: Key, at: &PortRef, net: &dyn Net, now: Nanos, out: &mut Vec<Output>, changed: &mut bool) -> bool {
+    fn locate(
+        &mut self,
+        key: Key,
+        at: &PortRef,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+        changed: &mut bool,
+    ) -> bool {
         let Some(e) = self.table.get(&key) else { return false };
         // The old leg speaks: the host has both.
         if e.leg.as_ref().is_some_and(|l| l.old == *at) {
@@ -202,17 +210,16 @@ impl Hosts {
                 false
             }
             Some(holder) => {
-                let alive = self
-                    .table
-                    .get(&(vlan, holder))
-                    .is_some_and(|h| h.locations.iter().any(|l| !self.down.contains(l)));
+                let alive =
+                    self.table.get(&(vlan, holder)).is_some_and(|h| h.locations.iter().any(|l| !self.down.contains(l)));
                 if !alive {
                     return self.take_over(vlan, ip, holder, mac, now, out);
                 }
                 if self.alarms.contains_key(&(AlarmKind::DuplicateIp, ip.to_string())) {
                     // Decided a moment ago; ask again only when the alarm is over.
                     self.count.duplicates += 1;
-                    let known = self.table.get(&(vlan, holder)).is_some_and(|h| now.saturating_sub(h.seen) < self.config.age);
+                    let known =
+                        self.table.get(&(vlan, holder)).is_some_and(|h| now.saturating_sub(h.seen) < self.config.age);
                     if known {
                         self.duplicate(vlan, ip, holder, mac, now, out);
                         return false;
@@ -242,7 +249,15 @@ impl Hosts {
     }
 
     /// The holder of an address is gone; the claimant gets it. True when the claimant changed.
-    pub(super) fn take_over(&mut self, vlan: u16, ip: IpAddr, holder: Mac, mac: Mac, now: Nanos, out: &mut Vec<Output>) -> bool {
+    pub(super) fn take_over(
+        &mut self,
+        vlan: u16,
+        ip: IpAddr,
+        holder: Mac,
+        mac: Mac,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) -> bool {
         if let Some(h) = self.table.get_mut(&(vlan, holder)) {
             h.ips.retain(|(i, _)| *i != ip);
             self.publish((vlan, holder), out);
@@ -259,7 +274,9 @@ impl Hosts {
         };
         let (first, second) = (place(holder), place(claimant));
         self.alarm(AlarmKind::DuplicateIp, ip.to_string(), now, out, || {
-            format!("{ip} in VLAN {vlan} is used by {holder} at {first} and by {claimant} at {second}; {holder} keeps it")
+            format!(
+                "{ip} in VLAN {vlan} is used by {holder} at {first} and by {claimant} at {second}; {holder} keeps it"
+            )
         });
     }
 

@@ -84,7 +84,13 @@ impl World {
             if let Ok(a) = Arp::parse(q.payload)
                 && h.ips.contains(&a.target_ip.into())
             {
-                let r = Arp { op: Op::Reply, sender_mac: h.mac, sender_ip: a.target_ip, target_mac: a.sender_mac, target_ip: a.sender_ip };
+                let r = Arp {
+                    op: Op::Reply,
+                    sender_mac: h.mac,
+                    sender_ip: a.target_ip,
+                    target_mac: a.sender_mac,
+                    target_ip: a.sender_ip,
+                };
                 replies.push(r.frame(q.src, h.mac, q.tags));
             } else if let Ok(parsed) = Ip::parse(&q)
                 && let Ok(Ndp::NeighborSolicit { target, .. }) = Ndp::parse(&parsed)
@@ -152,7 +158,14 @@ impl World {
 fn learns_from_arp_once_and_says_nothing_new_twice() {
     let mut w = World::new();
     w.says(&p("leaf1", 1), mac(9), ip(9), Op::Request, ip(1));
-    let want = Host { vlan: 10, mac: mac(9), ips: vec![ip(9)], locations: vec![p("leaf1", 1)], tags: vec![], learned: Learned::Arp };
+    let want = Host {
+        vlan: 10,
+        mac: mac(9),
+        ips: vec![ip(9)],
+        locations: vec![p("leaf1", 1)],
+        tags: vec![],
+        learned: Learned::Arp,
+    };
     assert_eq!(w.seen, [Output::Observe(Observation::Host(want))]);
     for _ in 0..100 {
         w.says(&p("leaf1", 1), mac(9), ip(9), Op::Request, ip(1));
@@ -162,14 +175,23 @@ fn learns_from_arp_once_and_says_nothing_new_twice() {
     w.says(&p("leaf1", 2), mac(8), Ipv4Addr::UNSPECIFIED.into(), Op::Request, ip(8));
     assert_eq!(w.known(8).unwrap().ips, Vec::<IpAddr>::new());
     w.announces(&p("leaf1", 2), mac(8), ip(8));
-    assert_eq!((w.known(8).unwrap().ips.as_slice(), w.known(8).unwrap().learned), (&[ip(8)][..], Learned::GratuitousArp));
+    assert_eq!(
+        (w.known(8).unwrap().ips.as_slice(), w.known(8).unwrap().learned),
+        (&[ip(8)][..], Learned::GratuitousArp)
+    );
 }
 
 #[test]
 fn fabric_ports_and_foreign_tags_teach_nothing() {
     let mut w = World::new();
     w.says(&p("leaf1", 9), mac(9), ip(9), Op::Request, ip(1));
-    let a = Arp { op: Op::Request, sender_mac: mac(9), sender_ip: Ipv4Addr::new(10, 0, 10, 9), target_mac: Mac::ZERO, target_ip: Ipv4Addr::new(10, 0, 10, 1) };
+    let a = Arp {
+        op: Op::Request,
+        sender_mac: mac(9),
+        sender_ip: Ipv4Addr::new(10, 0, 10, 9),
+        target_mac: Mac::ZERO,
+        target_ip: Ipv4Addr::new(10, 0, 10, 1),
+    };
     w.arrive(&p("leaf1", 1), &a.frame(Mac::BROADCAST, mac(9), Tags::One(77)));
     assert!(w.machine.is_empty());
     assert_eq!(w.counter("no_vlan"), 2);
@@ -245,7 +267,11 @@ fn silent_hosts_are_probed_and_kept_or_forgotten() {
     assert_eq!(to8.len(), 3);
     let probe = Frame::parse(&to8[0].1).unwrap();
     let arp = Arp::parse(probe.payload).unwrap();
-    assert_eq!((probe.dst, arp.target_ip, arp.sender_ip), (mac(8), Ipv4Addr::new(10, 0, 10, 8), Ipv4Addr::new(10, 0, 10, 1)), "unicast, from the gateway");
+    assert_eq!(
+        (probe.dst, arp.target_ip, arp.sender_ip),
+        (mac(8), Ipv4Addr::new(10, 0, 10, 8), Ipv4Addr::new(10, 0, 10, 1)),
+        "unicast, from the gateway"
+    );
     w.run(3000 * SECONDS);
     assert!(w.known(9).is_some());
     assert!(w.seen.len() <= 4, "keeping a host alive writes nothing: {:?}", w.seen);
@@ -354,7 +380,10 @@ fn gateway_spoofing_is_refused_and_reported() {
     w.announces(&p("leaf1", 1), mac(9), ip(1));
     w.says(&p("leaf1", 2), Mac([2, 0, 0, 0, 0xff, 1]), ip(7), Op::Request, ip(8));
     assert!(w.machine.is_empty());
-    assert_eq!(w.alarms(), [(AlarmKind::GatewaySpoofed, "leaf1/1", true), (AlarmKind::GatewaySpoofed, "leaf1/2", true)]);
+    assert_eq!(
+        w.alarms(),
+        [(AlarmKind::GatewaySpoofed, "leaf1/1", true), (AlarmKind::GatewaySpoofed, "leaf1/2", true)]
+    );
     for _ in 0..50 {
         w.announces(&p("leaf1", 1), mac(9), ip(1));
     }
@@ -362,7 +391,13 @@ fn gateway_spoofing_is_refused_and_reported() {
     w.run(70 * SECONDS);
     assert_eq!(w.alarms().len(), 4, "cleared when it stopped");
     // sender in ARP and in Ethernet differ
-    let a = Arp { op: Op::Reply, sender_mac: mac(5), sender_ip: Ipv4Addr::new(10, 0, 10, 5), target_mac: mac(1), target_ip: Ipv4Addr::new(10, 0, 10, 1) };
+    let a = Arp {
+        op: Op::Reply,
+        sender_mac: mac(5),
+        sender_ip: Ipv4Addr::new(10, 0, 10, 5),
+        target_mac: mac(1),
+        target_ip: Ipv4Addr::new(10, 0, 10, 1),
+    };
     w.arrive(&p("leaf1", 1), &a.frame(mac(1), mac(6), Tags::None));
     assert!(w.machine.is_empty());
 }
@@ -500,7 +535,10 @@ fn an_acknowledged_lease_places_the_client() {
     assert!(w.machine.is_empty(), "neither from a stranger nor for a VLAN that is not there");
     w.arrive(&p("leaf3", 1), &packet(server, &ack("leaf1/2:10")));
     let h = w.known(9).unwrap();
-    assert_eq!((h.locations.as_slice(), h.ips.as_slice(), h.learned), (&[p("leaf1", 2)][..], &[ip(9)][..], Learned::Dhcp));
+    assert_eq!(
+        (h.locations.as_slice(), h.ips.as_slice(), h.learned),
+        (&[p("leaf1", 2)][..], &[ip(9)][..], Learned::Dhcp)
+    );
 }
 
 #[test]

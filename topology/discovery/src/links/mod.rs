@@ -369,7 +369,10 @@ impl Links {
         if self.slots[id].link == Some(heard.from) {
             if self.reports(id) && self.reports(heard.from) {
                 let (a, b) = self.ends(id, heard.from);
-                let text = format!("LLDP does not pass from {} to {}; both switches say {a} and {b} are up", self.slots[heard.from].at, self.slots[id].at);
+                let text = format!(
+                    "LLDP does not pass from {} to {}; both switches say {a} and {b} are up",
+                    self.slots[heard.from].at, self.slots[id].at
+                );
                 self.set_alarm(id, AlarmKind::LldpSilent, Some(text), out);
             } else {
                 self.link_down(id, LinkLoss::Silent, out);

@@ -43,7 +43,10 @@ impl Links {
         let (id, from) = (self.slot(at), self.slot(&sender));
         let stamp = (signature.time_ns, signature.sequence);
         // A clock that was set back must not lock its owner out for longer than the window.
-        if self.slots[from].last_signed.is_some_and(|last| stamp <= last && last.0 <= wall.saturating_add(self.config.window)) {
+        if self.slots[from]
+            .last_signed
+            .is_some_and(|last| stamp <= last && last.0 <= wall.saturating_add(self.config.window))
+        {
             self.replayed(at, &unit.chassis, &unit.port, now, out);
             return;
         }

@@ -238,7 +238,10 @@ fn cable_to_an_edge_port_and_a_loop_are_faults() {
     let mut w = w.start();
     w.run(SECONDS);
     let texts: Vec<String> = w.alarms().into_iter().map(|a| a.2).collect();
-    assert_eq!(texts, ["leaf1/1 hears itself: the cable is looped back", "leaf1/3 is cabled to spine1/1, no link is intended there"]);
+    assert_eq!(
+        texts,
+        ["leaf1/1 hears itself: the cable is looped back", "leaf1/3 is cabled to spine1/1, no link is intended there"]
+    );
     assert_eq!(w.links(), &ALL[1..]);
 }
 
@@ -261,7 +264,13 @@ fn moving_a_live_cable_is_seen_at_once() {
 fn forged_frames_are_refused_counted_and_reported_once() {
     let mut w = World::new(two_by_two()).start();
     w.run(SECONDS);
-    let claim = |port: &str| Lldp { chassis: Id::Local("spine9".into()), port: Id::Local(port.into()), ttl_s: 4, system_name: None, signature: None };
+    let claim = |port: &str| Lldp {
+        chassis: Id::Local("spine9".into()),
+        port: Id::Local(port.into()),
+        ttl_s: 4,
+        system_name: None,
+        signature: None,
+    };
     let wrong = Key::new(1, b"not the key of the site").unwrap();
     let before = w.seen.len();
     for i in 0..50 {
@@ -381,5 +390,8 @@ fn two_thousand_ports_cost_little() {
     assert!((20_000..25_000).contains(&frames), "{frames} frames in 10 s");
     assert!(w.wakeups - began <= 2_000, "{} wakeups in 10 s", w.wakeups - began);
     assert!(busy < std::time::Duration::from_secs(2), "10 s of LLDP for 2,016 ports took {busy:?}");
-    eprintln!("2,016 ports: {sent} frames to start in {:?}; then 10 s of LLDP (signed, sent, verified) took {busy:?}", running - start);
+    eprintln!(
+        "2,016 ports: {sent} frames to start in {:?}; then 10 s of LLDP (signed, sent, verified) took {busy:?}",
+        running - start
+    );
 }

@@ -265,14 +265,21 @@ impl Multicast {
 
     /// Whether we are the querier, and not somebody better.
     fn leads(&self, vlan: u16, v6: bool, now: Nanos) -> bool {
-        self.queriers
-            .get(&(vlan, v6))
-            .is_some_and(|q| q.other.as_ref().is_none_or(|(until, _)| now >= *until))
+        self.queriers.get(&(vlan, v6)).is_some_and(|q| q.other.as_ref().is_none_or(|(until, _)| now >= *until))
     }
 
     /// A group-specific query to one port, and more of them later.
     #[allow(clippy::too_many_arguments)]
-    fn ask_group(&mut self, vlan: u16, group: IpAddr, at: &PortRef, left: u8, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    fn ask_group(
+        &mut self,
+        vlan: u16,
+        group: IpAddr,
+        at: &PortRef,
+        left: u8,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         if let Some(tags) = carries(net, at, vlan) {
             self.send(vlan, Some(group), group.is_ipv6(), at, tags, net, out);
         }
@@ -283,7 +290,16 @@ impl Multicast {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn send(&mut self, vlan: u16, group: Option<IpAddr>, v6: bool, at: &PortRef, tags: Tags, net: &dyn Net, out: &mut Vec<Output>) {
+    fn send(
+        &mut self,
+        vlan: u16,
+        group: Option<IpAddr>,
+        v6: bool,
+        at: &PortRef,
+        tags: Tags,
+        net: &dyn Net,
+        out: &mut Vec<Output>,
+    ) {
         let Some(mac) = net.router_mac(&at.device) else { return };
         let src: IpAddr = match net.gateway(vlan, false).map(|g| g.ip) {
             _ if v6 => mac.link_local().into(),
@@ -347,7 +363,14 @@ impl Multicast {
         false
     }
 
-    fn packet(&mut self, at: &PortRef, frame: &crate::wire::Frame<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    fn packet(
+        &mut self,
+        at: &PortRef,
+        frame: &crate::wire::Frame<'_>,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let Some(vlan) = net.classify(at, frame.tags) else { return };
         let Ok(ip) = Ip::parse(frame) else { return };
         if !frame.src.is_host() || net.is_router_mac(frame.src) {
@@ -424,7 +447,8 @@ impl Multicast {
         if !self.per_port.contains_key(at) {
             return;
         }
-        let keys: Vec<GroupKey> = self.groups.iter().filter(|(_, ports)| ports.contains_key(at)).map(|(k, _)| *k).collect();
+        let keys: Vec<GroupKey> =
+            self.groups.iter().filter(|(_, ports)| ports.contains_key(at)).map(|(k, _)| *k).collect();
         for key in keys {
             self.drop_listener(key, at);
             self.tell(key, out);

@@ -54,7 +54,8 @@ impl World {
     }
 
     fn says(&mut self, at: &PortRef, n: u8, kind: RecordKind, group: IpAddr, sources: &[IpAddr]) {
-        let report = Membership::Report { records: vec![Record { kind, group, sources: sources.to_vec() }], old: false };
+        let report =
+            Membership::Report { records: vec![Record { kind, group, sources: sources.to_vec() }], old: false };
         let (src, dst) = if group.is_ipv4() {
             (IpAddr::from([10, 0, 10, n]), IGMP3_ROUTERS.into())
         } else {
@@ -95,7 +96,9 @@ fn queries_at_start_and_every_125_seconds() {
     let v4: Vec<u64> = w
         .sent
         .iter()
-        .filter(|(_, at, m)| *at == p("leaf1", 1) && matches!(m, Membership::Query(q) if q.interval_s == 125 && q.group.is_none()))
+        .filter(|(_, at, m)| {
+            *at == p("leaf1", 1) && matches!(m, Membership::Query(q) if q.interval_s == 125 && q.group.is_none())
+        })
         .map(|(t, ..)| t / SECONDS)
         .collect();
     assert_eq!(v4, [1, 1, 32, 32, 157, 157, 282, 282], "both families; the second after a quarter of the interval");
@@ -126,7 +129,9 @@ fn a_leave_is_checked_with_the_others_behind_the_port() {
     w.says(&p("leaf1", 2), 5, RecordKind::ToExclude, G, &[]);
     w.says(&p("leaf1", 2), 6, RecordKind::ToExclude, G, &[]);
     w.says(&p("leaf1", 2), 5, RecordKind::ToInclude, G, &[]);
-    assert!(matches!(&w.sent[..], [(_, at, Membership::Query(q))] if *at == p("leaf1", 2) && q.group == Some(G) && q.max_response_ms == 1000));
+    assert!(
+        matches!(&w.sent[..], [(_, at, Membership::Query(q))] if *at == p("leaf1", 2) && q.group == Some(G) && q.max_response_ms == 1000)
+    );
     w.says(&p("leaf1", 2), 6, RecordKind::IsExclude, G, &[]);
     w.run(10 * SECONDS);
     assert_eq!(w.members(G), [p("leaf1", 2)], "the second listener answered");
@@ -141,7 +146,8 @@ fn a_leave_is_checked_with_the_others_behind_the_port() {
 #[test]
 fn listed_sources_and_their_end() {
     let mut w = World::new();
-    let (g, s1, s2): (IpAddr, IpAddr, IpAddr) = ("ff3e::1".parse().unwrap(), "2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+    let (g, s1, s2): (IpAddr, IpAddr, IpAddr) =
+        ("ff3e::1".parse().unwrap(), "2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
     w.says(&p("leaf1", 1), 5, RecordKind::Allow, g, &[s1, s2]);
     let at = vec![p("leaf1", 1)];
     let members = |sources| Observation::Members { vlan: 10, group: g, any: vec![], sources };
@@ -159,15 +165,27 @@ fn a_lower_querier_is_let_ask() {
     w.net.gateways[0].ip = [10, 0, 10, 200].into();
     w.run(40 * SECONDS);
     w.sent.clear();
-    let query = Query { group: None, sources: vec![], max_response_ms: 10_000, suppress: false, robustness: 2, interval_s: 125 };
-    let other = Membership::Query(query).frame(mac(7), Tags::None, [10, 0, 10, 7].into(), [224, 0, 0, 1].into()).unwrap();
-    let v4 = |w: &World| w.sent.iter().filter(|(_, _, m)| matches!(m, Membership::Query(q) if q.group.is_none())).count();
+    let query = Query {
+        group: None,
+        sources: vec![],
+        max_response_ms: 10_000,
+        suppress: false,
+        robustness: 2,
+        interval_s: 125,
+    };
+    let other =
+        Membership::Query(query).frame(mac(7), Tags::None, [10, 0, 10, 7].into(), [224, 0, 0, 1].into()).unwrap();
+    let v4 =
+        |w: &World| w.sent.iter().filter(|(_, _, m)| matches!(m, Membership::Query(q) if q.group.is_none())).count();
     let before = w.m.counters();
     w.arrive(&p("leaf1", 1), &other);
     assert_ne!(w.m.counters(), before);
     assert_eq!(v4(&w), 2, "its query goes on to the other ports");
     w.says(&p("leaf2", 1), 6, RecordKind::ToExclude, G, &[]);
-    assert!(matches!(w.sent.last(), Some((_, at, Membership::Report { .. })) if *at == p("leaf1", 1)), "reports go to it");
+    assert!(
+        matches!(w.sent.last(), Some((_, at, Membership::Report { .. })) if *at == p("leaf1", 1)),
+        "reports go to it"
+    );
     w.run(250 * SECONDS);
     let quiet = v4(&w);
     assert_eq!(quiet, 2 + 6, "MLD only: two rounds on three ports");

@@ -37,14 +37,17 @@ impl PacketMachine for Echo {
         // On an edge port, sent to the gateway as seen from there, by somebody who can be answered.
         let (Some(vlan), Some(mac)) = (net.classify(at, frame.tags), net.router_mac(&at.device)) else { return };
         let gateway = net.gateway_vlan(vlan, ip.dst).is_some() || ip.dst == IpAddr::V6(mac.link_local());
-        let from_one = frame.src.is_host() && !net.is_router_mac(frame.src) && !ip.src.is_unspecified() && !ip.src.is_multicast();
+        let from_one =
+            frame.src.is_host() && !net.is_router_mac(frame.src) && !ip.src.is_unspecified() && !ip.src.is_multicast();
         if !net.is_router_mac(frame.dst) || !gateway || !from_one {
             return;
         }
         let Some(reply) = echo_reply(request, ip.dst, ip.src) else { return };
         let link = Link { dst: frame.src, src: mac, tags: frame.tags };
         let frame = match (ip.dst, ip.src) {
-            (IpAddr::V4(from), IpAddr::V4(to)) if !to.is_broadcast() => ipv4(link, from, to, PROTO_ICMP, 64, &[], &reply),
+            (IpAddr::V4(from), IpAddr::V4(to)) if !to.is_broadcast() => {
+                ipv4(link, from, to, PROTO_ICMP, 64, &[], &reply)
+            }
             (IpAddr::V6(from), IpAddr::V6(to)) => ipv6(link, from, to, PROTO_ICMP6, 64, &reply),
             _ => return,
         };

@@ -19,7 +19,10 @@ use crate::wire::{Frame, ethernet};
 pub(crate) fn flood(net: &dyn Net, vlan: u16, from: &PortRef, frame: &Frame<'_>, out: &mut Vec<Output>) {
     net.visit_edge_ports(vlan, &mut |at, tags| {
         if at != *from {
-            out.push(Output::PacketOut { at, frame: ethernet(frame.dst, frame.src, tags, frame.ether_type, frame.payload) });
+            out.push(Output::PacketOut {
+                at,
+                frame: ethernet(frame.dst, frame.src, tags, frame.ether_type, frame.payload),
+            });
         }
     });
 }

@@ -62,11 +62,22 @@ impl Neighbors {
 
     /// Who answers a question for `target` that came in at `at`. `dad`: the asker wants to use the address itself.
     #[allow(clippy::too_many_arguments)]
-    fn answer(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, target: IpAddr, dad: bool, net: &dyn Net, out: &mut Vec<Output>) -> Answer {
+    fn answer(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        target: IpAddr,
+        dad: bool,
+        net: &dyn Net,
+        out: &mut Vec<Output>,
+    ) -> Answer {
         let router = net.router_mac(&at.device);
         let own = |mac: Mac| target == IpAddr::V6(mac.link_local()) && net.gateway(vlan, true).is_some();
         if let Some(mac) = router
-            && (own(mac) || net.gateway_for(vlan, target).is_some_and(|g| g.ip == target) || net.gateway_vlan(vlan, target) == Some(vlan))
+            && (own(mac)
+                || net.gateway_for(vlan, target).is_some_and(|g| g.ip == target)
+                || net.gateway_vlan(vlan, target) == Some(vlan))
         {
             self.count.gateway += 1;
             return Answer::Gateway(mac);
@@ -109,7 +120,8 @@ impl Neighbors {
     fn arp(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, net: &dyn Net, out: &mut Vec<Output>) {
         let Ok(arp) = Arp::parse(frame.payload) else { return };
         let forged = arp.sender_mac != frame.src || !frame.src.is_host() || net.is_router_mac(frame.src);
-        let claims_gateway = net.gateway_for(vlan, arp.sender_ip.into()).is_some_and(|g| g.ip == IpAddr::V4(arp.sender_ip));
+        let claims_gateway =
+            net.gateway_for(vlan, arp.sender_ip.into()).is_some_and(|g| g.ip == IpAddr::V4(arp.sender_ip));
         if forged || (claims_gateway && !arp.is_probe()) {
             self.count.dropped += 1;
             return;
@@ -127,7 +139,13 @@ impl Neighbors {
             Answer::Done => return,
         };
         let src = net.router_mac(&at.device).unwrap_or(mac);
-        let reply = Arp { op: Op::Reply, sender_mac: mac, sender_ip: arp.target_ip, target_mac: frame.src, target_ip: arp.sender_ip };
+        let reply = Arp {
+            op: Op::Reply,
+            sender_mac: mac,
+            sender_ip: arp.target_ip,
+            target_mac: frame.src,
+            target_ip: arp.sender_ip,
+        };
         out.push(Output::PacketOut { at: at.clone(), frame: reply.frame(frame.src, src, frame.tags) });
     }
 
@@ -160,7 +178,16 @@ impl Neighbors {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn solicited(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, from: Ipv6Addr, target: Ipv6Addr, net: &dyn Net, out: &mut Vec<Output>) {
+    fn solicited(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        from: Ipv6Addr,
+        target: Ipv6Addr,
+        net: &dyn Net,
+        out: &mut Vec<Output>,
+    ) {
         let dad = from.is_unspecified();
         // RFC 4861 §7.2.4: a proxy's answer does not override.
         let (mac, router) = match self.answer(at, vlan, frame, target.into(), dad, net, out) {

@@ -112,7 +112,14 @@ impl RouterAdverts {
         }
     }
 
-    fn solicit(&mut self, at: &PortRef, frame: &crate::wire::Frame<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    fn solicit(
+        &mut self,
+        at: &PortRef,
+        frame: &crate::wire::Frame<'_>,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let Some(vlan) = net.classify(at, frame.tags) else { return };
         let Ok(ip) = Ip::parse(frame) else { return };
         let (Ok(Ndp::RouterSolicit { .. }), Some(from)) = (Ndp::parse(&ip), ip.src6()) else { return };
@@ -174,7 +181,13 @@ fn message(net: &dyn Net, vlan: u16) -> Option<(RouterAdvert, RouterAdvertMsg)> 
 }
 
 /// To one host, or to all nodes.
-fn send(net: &dyn Net, at: &PortRef, tags: Tags, mut message: RouterAdvertMsg, to: Option<(Mac, Ipv6Addr)>) -> Option<Output> {
+fn send(
+    net: &dyn Net,
+    at: &PortRef,
+    tags: Tags,
+    mut message: RouterAdvertMsg,
+    to: Option<(Mac, Ipv6Addr)>,
+) -> Option<Output> {
     let mac = net.router_mac(&at.device)?;
     message.lladdr = Some(mac);
     let (dst_mac, dst) = to.unwrap_or((Mac::for_multicast6(ALL_NODES), ALL_NODES));

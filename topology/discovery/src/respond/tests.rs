@@ -66,8 +66,11 @@ fn give(m: &mut dyn PacketMachine, net: &TestNet, at: &PortRef, bytes: &[u8], no
 }
 
 fn who_has(from: u8, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
-    Arp { op: Op::Request, sender_mac: mac(from), sender_ip: sender, target_mac: Mac::ZERO, target_ip: target }
-        .frame(Mac::BROADCAST, mac(from), Tags::None)
+    Arp { op: Op::Request, sender_mac: mac(from), sender_ip: sender, target_mac: Mac::ZERO, target_ip: target }.frame(
+        Mac::BROADCAST,
+        mac(from),
+        Tags::None,
+    )
 }
 
 #[test]
@@ -110,7 +113,8 @@ fn what_is_not_answered() {
     assert!(give(&mut m, &n, &at, &who_has(5, a4(5), Ipv4Addr::new(192, 168, 0, 1)), 0).is_empty());
     assert!(give(&mut m, &n, &at, &who_has(5, a4(5), Ipv4Addr::new(10, 0, 20, 1)), 0).is_empty());
     assert!(give(&mut m, &n, &at, &who_has(5, a4(1), a4(9)), 0).is_empty());
-    let forged = Arp { op: Op::Request, sender_mac: mac(66), sender_ip: a4(5), target_mac: Mac::ZERO, target_ip: a4(1) };
+    let forged =
+        Arp { op: Op::Request, sender_mac: mac(66), sender_ip: a4(5), target_mac: Mac::ZERO, target_ip: a4(1) };
     assert!(give(&mut m, &n, &at, &forged.frame(Mac::BROADCAST, mac(5), Tags::None), 0).is_empty());
     // a question straight to a host is the switch's to forward; one to the gateway is ours
     let to9 = Arp { op: Op::Request, sender_mac: mac(5), sender_ip: a4(5), target_mac: mac(9), target_ip: a4(9) };
@@ -148,11 +152,13 @@ fn gateway_and_proxy_neighbour_advertisements() {
         assert_eq!(ndp_of(&out[0].1), (mac(5), a6(5), na));
     }
     let out = give(&mut m, &net(), &at, &solicit(a6(5), a6(9)), 0);
-    let na = Ndp::NeighborAdvert { target: a6(9), router: false, solicited: true, override_: false, lladdr: Some(mac(9)) };
+    let na =
+        Ndp::NeighborAdvert { target: a6(9), router: false, solicited: true, override_: false, lladdr: Some(mac(9)) };
     assert_eq!(ndp_of(&out[0].1), (mac(5), a6(5), na));
     // somebody wants the gateway's address: defended to all nodes
     let out = give(&mut m, &net(), &at, &solicit(Ipv6Addr::UNSPECIFIED, a6(1)), 0);
-    let na = Ndp::NeighborAdvert { target: a6(1), router: true, solicited: false, override_: true, lladdr: Some(ROUTER) };
+    let na =
+        Ndp::NeighborAdvert { target: a6(1), router: true, solicited: false, override_: true, lladdr: Some(ROUTER) };
     assert_eq!(ndp_of(&out[0].1), (Mac([0x33, 0x33, 0, 0, 0, 1]), ALL_NODES, na));
     // somebody wants h9's: h9 hears of it
     let out = give(&mut m, &net(), &at, &solicit(Ipv6Addr::UNSPECIFIED, a6(9)), 0);

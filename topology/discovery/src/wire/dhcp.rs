@@ -211,7 +211,14 @@ impl<'a> Relay6<'a> {
             found: 0,
             allowed: "one",
         })?;
-        Ok(Relay6 { kind: b[0], hop_count: b[1], link: addr6(b, 2, "dhcpv6 relay")?, peer: addr6(b, 18, "dhcpv6 relay")?, interface_id, message })
+        Ok(Relay6 {
+            kind: b[0],
+            hop_count: b[1],
+            link: addr6(b, 2, "dhcpv6 relay")?,
+            peer: addr6(b, 18, "dhcpv6 relay")?,
+            interface_id,
+            message,
+        })
     }
 
     /// `client_mac` becomes the client link-layer address option (RFC 6939), which the first relay adds.
@@ -297,7 +304,8 @@ mod tests {
 
         let seen = v4::Message::from_bytes(&relayed).unwrap();
         assert_eq!((seen.hops(), seen.giaddr()), (1, Ipv4Addr::new(10, 0, 1, 1)));
-        let Some(v4::DhcpOption::RelayAgentInformation(r)) = seen.opts().get(v4::OptionCode::RelayAgentInformation) else {
+        let Some(v4::DhcpOption::RelayAgentInformation(r)) = seen.opts().get(v4::OptionCode::RelayAgentInformation)
+        else {
             panic!("no option 82")
         };
         assert_eq!(
@@ -316,10 +324,9 @@ mod tests {
     #[test]
     fn option_82_is_last_and_laid_out_as_rfc_3046() {
         let bytes = discover();
-        let relayed = Dhcp4::parse(&bytes).unwrap().relayed(
-            Ipv4Addr::new(10, 0, 1, 1),
-            Some(RelayInfo { circuit_id: b"ab", remote_id: b"c" }),
-        );
+        let relayed = Dhcp4::parse(&bytes)
+            .unwrap()
+            .relayed(Ipv4Addr::new(10, 0, 1, 1), Some(RelayInfo { circuit_id: b"ab", remote_id: b"c" }));
         let end = relayed.iter().rposition(|b| *b == END).unwrap();
         assert_eq!(&relayed[end - 9..=end], &[82, 7, 1, 2, b'a', b'b', 2, 1, b'c', 255]);
     }
@@ -329,7 +336,8 @@ mod tests {
         // dhcproto reads a relay message option only when it holds another relay message: use a nested one.
         let solicit = v6::Message::new(v6::MessageType::Solicit).to_vec().unwrap();
         let any = Ipv6Addr::UNSPECIFIED;
-        let inner = Relay6 { kind: RELAY_FORWARD, hop_count: 0, link: any, peer: any, interface_id: None, message: &solicit };
+        let inner =
+            Relay6 { kind: RELAY_FORWARD, hop_count: 0, link: any, peer: any, interface_id: None, message: &solicit };
         let inner = inner.to_bytes(None);
         let r = Relay6 {
             kind: RELAY_FORWARD,
@@ -344,7 +352,9 @@ mod tests {
         let seen = v6::RelayMessage::from_bytes(&bytes).unwrap();
         assert_eq!((seen.hop_count(), seen.link_addr(), seen.peer_addr()), (1, r.link, r.peer));
         assert!(matches!(seen.opts().get(v6::OptionCode::RelayMsg), Some(v6::DhcpOption::RelayMsg(_))));
-        assert!(matches!(seen.opts().get(v6::OptionCode::InterfaceId), Some(v6::DhcpOption::InterfaceId(i)) if i == b"leaf1/3:100"));
+        assert!(
+            matches!(seen.opts().get(v6::OptionCode::InterfaceId), Some(v6::DhcpOption::InterfaceId(i)) if i == b"leaf1/3:100")
+        );
     }
 
     #[test]

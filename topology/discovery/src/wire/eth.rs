@@ -59,7 +59,11 @@ impl<'a> Frame<'a> {
             ether_type = be16(bytes, at, "ethertype")?;
         }
         if ether_type < 0x0600 {
-            return Err(WireError::Value { field: "ethertype", found: u64::from(ether_type), allowed: "0x0600 and above" });
+            return Err(WireError::Value {
+                field: "ethertype",
+                found: u64::from(ether_type),
+                allowed: "0x0600 and above",
+            });
         }
         let tags = match count {
             0 => Tags::None,

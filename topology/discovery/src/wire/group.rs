@@ -24,7 +24,10 @@ const ALL_SYSTEMS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 pub enum Membership {
     Query(Query),
     /// Reports and leaves of every version, as records. An old report is "exclude nothing", a leave "include nothing".
-    Report { records: Vec<Record>, old: bool },
+    Report {
+        records: Vec<Record>,
+        old: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,11 @@ impl Membership {
     /// (RFC 3810 §6.2; reports may come from the unspecified address).
     pub fn parse(ip: &Ip<'_>) -> Result<Membership, WireError> {
         if ip.ttl != 1 || ip.fragment {
-            return Err(WireError::Value { field: "membership hop limit", found: u64::from(ip.ttl), allowed: "1, no fragment" });
+            return Err(WireError::Value {
+                field: "membership hop limit",
+                found: u64::from(ip.ttl),
+                allowed: "1, no fragment",
+            });
         }
         match ip.src {
             IpAddr::V4(_) if ip.proto == PROTO_IGMP => {
@@ -75,7 +82,11 @@ impl Membership {
             IpAddr::V6(src) if ip.proto == PROTO_ICMP6 => {
                 let m = icmp::message(ip)?;
                 if !(src.is_unicast_link_local() || (src.is_unspecified() && m[0] != MLD_QUERY)) {
-                    return Err(WireError::Value { field: "mld source", found: u64::from(src.octets()[0]), allowed: "link-local" });
+                    return Err(WireError::Value {
+                        field: "mld source",
+                        found: u64::from(src.octets()[0]),
+                        allowed: "link-local",
+                    });
                 }
                 mld(m)
             }
@@ -166,7 +177,9 @@ fn igmp(m: &[u8]) -> Result<Membership, WireError> {
         let b = take(m, at, 4, "igmp")?;
         Ok(Ipv4Addr::new(b[0], b[1], b[2], b[3]).into())
     };
-    let one = |kind, old| -> Result<Membership, WireError> { Ok(Membership::Report { records: vec![record(kind, addr(4)?, Vec::new())?], old }) };
+    let one = |kind, old| -> Result<Membership, WireError> {
+        Ok(Membership::Report { records: vec![record(kind, addr(4)?, Vec::new())?], old })
+    };
     match m[0] {
         IGMP_QUERY => {
             let group = addr(4)?;
@@ -175,7 +188,13 @@ fn igmp(m: &[u8]) -> Result<Membership, WireError> {
                 group: (!group.is_unspecified()).then_some(group),
                 sources: Vec::new(),
                 // RFC 3376 §4.1.1: tenths of a second; IGMPv1 says 0 and means 10 s.
-                max_response_ms: if m[1] == 0 && !v3 { 10_000 } else if v3 { value8(m[1]) * 100 } else { u32::from(m[1]) * 100 },
+                max_response_ms: if m[1] == 0 && !v3 {
+                    10_000
+                } else if v3 {
+                    value8(m[1]) * 100
+                } else {
+                    u32::from(m[1]) * 100
+                },
                 suppress: false,
                 robustness: 0,
                 interval_s: 0,
@@ -197,7 +216,9 @@ fn igmp(m: &[u8]) -> Result<Membership, WireError> {
 
 fn mld(m: &[u8]) -> Result<Membership, WireError> {
     let addr = |at: usize| -> Result<IpAddr, WireError> { Ok(addr6(m, at, "mld")?.into()) };
-    let one = |kind| -> Result<Membership, WireError> { Ok(Membership::Report { records: vec![record(kind, addr(8)?, Vec::new())?], old: true }) };
+    let one = |kind| -> Result<Membership, WireError> {
+        Ok(Membership::Report { records: vec![record(kind, addr(8)?, Vec::new())?], old: true })
+    };
     match m[0] {
         MLD_QUERY => {
             let group = addr(8)?;
@@ -309,14 +330,24 @@ mod tests {
 
     #[test]
     fn rfc_3376_layouts() {
-        let q = Membership::Query(Query { group: None, sources: vec![], max_response_ms: 10_000, suppress: false, robustness: 2, interval_s: 125 });
+        let q = Membership::Query(Query {
+            group: None,
+            sources: vec![],
+            max_response_ms: 10_000,
+            suppress: false,
+            robustness: 2,
+            interval_s: 125,
+        });
         let f = q.frame(Mac([2, 0, 0, 0, 0, 1]), Tags::None, [10, 0, 10, 1].into(), [224, 0, 0, 1].into()).unwrap();
         assert_eq!(&f[..6], &[1, 0, 0x5e, 0, 0, 1]);
         assert_eq!((f[14], f[22], f[23], &f[34..38]), (0x46, 1, 2, &[0x94, 4, 0, 0][..]));
         assert_eq!((&f[38..40], &f[42..50]), (&[0x11, 100][..], &[0, 0, 0, 0, 2, 125, 0, 0][..]));
         assert_eq!(back(&f), q);
         let group: IpAddr = [239, 1, 2, 3].into();
-        let r = Membership::Report { records: vec![Record { kind: RecordKind::ToExclude, group, sources: vec![] }], old: false };
+        let r = Membership::Report {
+            records: vec![Record { kind: RecordKind::ToExclude, group, sources: vec![] }],
+            old: false,
+        };
         let b = r.to_bytes([10, 0, 10, 9].into(), IGMP3_ROUTERS.into());
         assert_eq!((b[0], &b[4..]), (0x22, &[0, 0, 0, 1, 4, 0, 0, 0, 239, 1, 2, 3][..]));
     }
@@ -328,9 +359,18 @@ mod tests {
             icmp::fill_checksum(&mut m, [10, 0, 10, 9].into(), [239, 1, 2, 3].into());
             m
         };
-        for (kind, want) in [(0x16, RecordKind::IsExclude), (0x12, RecordKind::IsExclude), (0x17, RecordKind::ToInclude)] {
+        for (kind, want) in
+            [(0x16, RecordKind::IsExclude), (0x12, RecordKind::IsExclude), (0x17, RecordKind::ToInclude)]
+        {
             let m = v2(kind);
-            let ip = Ip { src: [10, 0, 10, 9].into(), dst: [239, 1, 2, 3].into(), proto: 2, ttl: 1, fragment: false, payload: &m };
+            let ip = Ip {
+                src: [10, 0, 10, 9].into(),
+                dst: [239, 1, 2, 3].into(),
+                proto: 2,
+                ttl: 1,
+                fragment: false,
+                payload: &m,
+            };
             let Ok(Membership::Report { records, old: true }) = Membership::parse(&ip) else { panic!() };
             assert_eq!(records, [Record { kind: want, group: [239, 1, 2, 3].into(), sources: vec![] }]);
             assert!(Membership::parse(&Ip { ttl: 2, ..ip }).is_err());
@@ -360,15 +400,29 @@ mod tests {
     }
 
     fn any_message(v6: bool) -> impl Strategy<Value = Membership> {
-        let kinds = [RecordKind::IsInclude, RecordKind::IsExclude, RecordKind::ToInclude, RecordKind::ToExclude, RecordKind::Allow, RecordKind::Block];
+        let kinds = [
+            RecordKind::IsInclude,
+            RecordKind::IsExclude,
+            RecordKind::ToInclude,
+            RecordKind::ToExclude,
+            RecordKind::Allow,
+            RecordKind::Block,
+        ];
         let rec = (0usize..6, group(v6), proptest::collection::vec(ip(v6), 0..4))
             .prop_map(move |(k, group, sources)| Record { kind: kinds[k], group, sources });
         prop_oneof![
             proptest::collection::vec(rec, 0..4).prop_map(|records| Membership::Report { records, old: false }),
-            (proptest::option::of(group(v6)), proptest::collection::vec(ip(v6), 0..4), 1u32..128, any::<bool>(), 0u8..8, 0u32..128).prop_map(
-                |(group, sources, r, suppress, robustness, interval_s)| Membership::Query(Query {
-                    group, sources, max_response_ms: r * 100, suppress, robustness, interval_s })
-            ),
+            (
+                proptest::option::of(group(v6)),
+                proptest::collection::vec(ip(v6), 0..4),
+                1u32..128,
+                any::<bool>(),
+                0u8..8,
+                0u32..128
+            )
+                .prop_map(|(group, sources, r, suppress, robustness, interval_s)| Membership::Query(
+                    Query { group, sources, max_response_ms: r * 100, suppress, robustness, interval_s }
+                )),
         ]
     }
 

@@ -16,7 +16,11 @@ pub fn message<'a>(ip: &Ip<'a>) -> Result<&'a [u8], WireError> {
         IpAddr::V6(_) => (PROTO_ICMP6, transport_checksum(ip.src, ip.dst, PROTO_ICMP6, ip.payload)),
     };
     if ip.proto != proto || ip.fragment {
-        return Err(WireError::Value { field: "ip protocol", found: u64::from(ip.proto), allowed: "ICMP and no fragment" });
+        return Err(WireError::Value {
+            field: "ip protocol",
+            found: u64::from(ip.proto),
+            allowed: "ICMP and no fragment",
+        });
     }
     if ip.payload.len() < 4 {
         return Err(WireError::Short { what: "icmp", have: ip.payload.len(), need: 4 });

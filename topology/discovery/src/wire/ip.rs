@@ -1,8 +1,8 @@
 //! IPv4 and IPv6 headers, UDP, and the checksums over them. Parsing is etherparse's; building is ours.
 
 use super::{ETH_IPV4, ETH_IPV6, Frame, Mac, Tags, WireError, be16, ethernet, take};
-use etherparse::checksum::Sum16BitWords;
 use etherparse::IpSlice;
+use etherparse::checksum::Sum16BitWords;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub const PROTO_ICMP: u8 = 1;
@@ -80,14 +80,22 @@ impl<'a> Ip<'a> {
                     payload: rest,
                 })
             }
-            _ => Err(WireError::Value { field: "ip version", found: u64::from(frame.ether_type), allowed: "as the EtherType says" }),
+            _ => Err(WireError::Value {
+                field: "ip version",
+                found: u64::from(frame.ether_type),
+                allowed: "as the EtherType says",
+            }),
         }
     }
 
     /// Source port, destination port and data of a UDP packet; checks length and checksum.
     pub fn udp(&self) -> Result<Udp<'a>, WireError> {
         if self.proto != PROTO_UDP || self.fragment {
-            return Err(WireError::Value { field: "ip protocol", found: u64::from(self.proto), allowed: "17 and no fragment" });
+            return Err(WireError::Value {
+                field: "ip protocol",
+                found: u64::from(self.proto),
+                allowed: "17 and no fragment",
+            });
         }
         let len = usize::from(be16(self.payload, 4, "udp length")?);
         if len < 8 {

@@ -133,7 +133,11 @@ impl Lldp {
             chassis: id(t.chassis, CHASSIS_MAC, 6),
             port: id(t.port, PORT_MAC, PORT_NAME),
             ttl_s: t.ttl_s,
-            system_name: t.system_name.filter(|n| n.len() <= 255).and_then(|n| std::str::from_utf8(n).ok()).map(str::to_owned),
+            system_name: t
+                .system_name
+                .filter(|n| n.len() <= 255)
+                .and_then(|n| std::str::from_utf8(n).ok())
+                .map(str::to_owned),
             signature,
         })
     }
@@ -267,7 +271,11 @@ fn walk(payload: &[u8]) -> Result<Tlvs<'_>, WireError> {
             (_, 5) => t.system_name = Some(value),
             (_, 127) if value.len() >= 4 && value[..3] == OUI && value[3] == SUBTYPE_SIGNATURE => {
                 if len != SIGNATURE_LEN || value[4] != VERSION {
-                    return Err(WireError::Value { field: "lldp signature length", found: len as u64, allowed: "54, version 1" });
+                    return Err(WireError::Value {
+                        field: "lldp signature length",
+                        found: len as u64,
+                        allowed: "54, version 1",
+                    });
                 }
                 t.signature = Some((at + 2, value));
             }
@@ -288,7 +296,13 @@ mod tests {
     }
 
     fn unit() -> Lldp {
-        Lldp { chassis: Id::Local("leaf1".into()), port: Id::Local("3".into()), ttl_s: 4, system_name: None, signature: None }
+        Lldp {
+            chassis: Id::Local("leaf1".into()),
+            port: Id::Local("3".into()),
+            ttl_s: 4,
+            system_name: None,
+            signature: None,
+        }
     }
 
     #[test]

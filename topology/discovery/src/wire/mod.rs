@@ -34,7 +34,11 @@ pub enum WireError {
 
 /// `data[at..at + len]` or an error that says what was cut off.
 pub(crate) fn take<'a>(data: &'a [u8], at: usize, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-    data.get(at..at.saturating_add(len)).ok_or(WireError::Short { what, have: data.len(), need: at.saturating_add(len) })
+    data.get(at..at.saturating_add(len)).ok_or(WireError::Short {
+        what,
+        have: data.len(),
+        need: at.saturating_add(len),
+    })
 }
 
 pub(crate) fn be16(data: &[u8], at: usize, what: &'static str) -> Result<u16, WireError> {

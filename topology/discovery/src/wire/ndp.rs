@@ -12,12 +12,23 @@ pub const NEIGHBOR_ADVERT: u8 = 136;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ndp {
     /// `lladdr`: source link-layer address option.
-    RouterSolicit { lladdr: Option<Mac> },
+    RouterSolicit {
+        lladdr: Option<Mac>,
+    },
     RouterAdvert(RouterAdvertMsg),
     /// `lladdr`: source link-layer address option; absent in duplicate address detection.
-    NeighborSolicit { target: Ipv6Addr, lladdr: Option<Mac> },
+    NeighborSolicit {
+        target: Ipv6Addr,
+        lladdr: Option<Mac>,
+    },
     /// `lladdr`: target link-layer address option.
-    NeighborAdvert { target: Ipv6Addr, router: bool, solicited: bool, override_: bool, lladdr: Option<Mac> },
+    NeighborAdvert {
+        target: Ipv6Addr,
+        router: bool,
+        solicited: bool,
+        override_: bool,
+        lladdr: Option<Mac>,
+    },
 }
 
 /// RFC 4861 §4.2 with the options of §4.6.
@@ -77,7 +88,11 @@ impl Ndp {
         };
         let no_lladdr = |l: Option<Mac>| {
             if unspecified && l.is_some() {
-                Err(WireError::Value { field: "ndp source link-layer option", found: 1, allowed: "none from the unspecified address" })
+                Err(WireError::Value {
+                    field: "ndp source link-layer option",
+                    found: 1,
+                    allowed: "none from the unspecified address",
+                })
             } else {
                 Ok(l)
             }
@@ -199,11 +214,22 @@ pub fn solicit(src: Mac, src_ip: Ipv6Addr, target: Ipv6Addr, to: Option<Mac>, ta
 
 /// The answer to a solicitation. A question from the unspecified address (duplicate address detection) is answered to
 /// all nodes and not marked as solicited (RFC 4861 §7.2.4).
-pub fn advertise(target: Ipv6Addr, owner: Mac, router: bool, override_: bool, to: (Mac, Ipv6Addr), link_src: Mac, tags: Tags) -> Vec<u8> {
+pub fn advertise(
+    target: Ipv6Addr,
+    owner: Mac,
+    router: bool,
+    override_: bool,
+    to: (Mac, Ipv6Addr),
+    link_src: Mac,
+    tags: Tags,
+) -> Vec<u8> {
     let dad = to.1.is_unspecified();
     let (mac, ip) = if dad { (Mac::for_multicast6(ALL_NODES), ALL_NODES) } else { to };
-    Ndp::NeighborAdvert { target, router, solicited: !dad, override_, lladdr: Some(owner) }
-        .frame(Link { dst: mac, src: link_src, tags }, target, ip)
+    Ndp::NeighborAdvert { target, router, solicited: !dad, override_, lladdr: Some(owner) }.frame(
+        Link { dst: mac, src: link_src, tags },
+        target,
+        ip,
+    )
 }
 
 #[derive(Default)]
@@ -287,7 +313,14 @@ mod tests {
             lifetime_s: 1800,
             lladdr: Some(Mac([2, 0, 0, 0, 0, 1])),
             mtu_bytes: Some(1500),
-            prefixes: vec![Prefix { addr: a("2001:db8::"), len: 64, on_link: true, autonomous: true, valid_s: 7200, preferred_s: 3600 }],
+            prefixes: vec![Prefix {
+                addr: a("2001:db8::"),
+                len: 64,
+                on_link: true,
+                autonomous: true,
+                valid_s: 7200,
+                preferred_s: 3600,
+            }],
             ..Default::default()
         };
         let b = Ndp::RouterAdvert(ra).to_bytes(a("fe80::1"), a("ff02::1"));
@@ -304,7 +337,10 @@ mod tests {
         let mut far = good.clone();
         far[21] = 64;
         let f = Frame::parse(&far).unwrap();
-        assert_eq!(Ndp::parse(&Ip::parse(&f).unwrap()), Err(WireError::Value { field: "ndp hop limit", found: 64, allowed: "255" }));
+        assert_eq!(
+            Ndp::parse(&Ip::parse(&f).unwrap()),
+            Err(WireError::Value { field: "ndp hop limit", found: 64, allowed: "255" })
+        );
         let dad = solicit(Mac([2, 0, 0, 0, 0, 1]), a("::"), a("fe80::9"), None, Tags::None);
         let f = Frame::parse(&dad).unwrap();
         assert!(Ndp::parse(&Ip::parse(&f).unwrap()).is_err());
@@ -317,18 +353,45 @@ mod tests {
             Ipv6Addr::from(b)
         });
         let prefix = (any::<[u8; 16]>(), 0u8..=128, any::<bool>(), any::<bool>(), any::<u32>(), any::<u32>()).prop_map(
-            |(a, len, on_link, autonomous, valid_s, preferred_s)| Prefix { addr: a.into(), len, on_link, autonomous, valid_s, preferred_s },
+            |(a, len, on_link, autonomous, valid_s, preferred_s)| Prefix {
+                addr: a.into(),
+                len,
+                on_link,
+                autonomous,
+                valid_s,
+                preferred_s,
+            },
         );
         prop_oneof![
             mac.clone().prop_map(|lladdr| Ndp::RouterSolicit { lladdr }),
             (ip.clone(), mac.clone()).prop_map(|(target, lladdr)| Ndp::NeighborSolicit { target, lladdr }),
             (ip, mac.clone(), any::<[bool; 3]>()).prop_map(|(target, lladdr, f)| Ndp::NeighborAdvert {
-                target, lladdr, router: f[0], solicited: f[1], override_: f[2] }),
-            (any::<(u8, bool, bool, u16, u32, u32)>(), mac, proptest::option::of(any::<u32>()), proptest::collection::vec(prefix, 0..4),
-             proptest::collection::vec(any::<[u8; 16]>().prop_map(Ipv6Addr::from), 0..3))
+                target,
+                lladdr,
+                router: f[0],
+                solicited: f[1],
+                override_: f[2]
+            }),
+            (
+                any::<(u8, bool, bool, u16, u32, u32)>(),
+                mac,
+                proptest::option::of(any::<u32>()),
+                proptest::collection::vec(prefix, 0..4),
+                proptest::collection::vec(any::<[u8; 16]>().prop_map(Ipv6Addr::from), 0..3)
+            )
                 .prop_map(|(x, lladdr, mtu_bytes, prefixes, dns)| Ndp::RouterAdvert(RouterAdvertMsg {
-                    hop_limit: x.0, managed: x.1, other: x.2, lifetime_s: x.3, reachable_ms: x.4, retrans_ms: x.5,
-                    lladdr, mtu_bytes, prefixes, dns_lifetime_s: if dns.is_empty() { 0 } else { 600 }, dns })),
+                    hop_limit: x.0,
+                    managed: x.1,
+                    other: x.2,
+                    lifetime_s: x.3,
+                    reachable_ms: x.4,
+                    retrans_ms: x.5,
+                    lladdr,
+                    mtu_bytes,
+                    prefixes,
+                    dns_lifetime_s: if dns.is_empty() { 0 } else { 600 },
+                    dns
+                })),
         ]
     }
 

@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn the_kernel_s_tag_returns() {
         let mut f = frame(&[8, 0, 0x45, 1]);
-        let received = Received { length: 16, vnet: VnetHeader::default(), tag: Some(StrippedTag { tpid: 0x8100, tci: 0x200a }) };
+        let received =
+            Received { length: 16, vnet: VnetHeader::default(), tag: Some(StrippedTag { tpid: 0x8100, tci: 0x200a }) };
         f.received_from_wire(&received);
         assert_eq!(f.tags(), Tags::of(&[10]));
         assert_eq!(f.bytes()[12..18], [0x81, 0, 0x20, 10, 8, 0]);

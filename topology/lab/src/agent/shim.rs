@@ -52,7 +52,8 @@ impl Shim {
         let open = |name: &String| {
             // Several cables, but a direct interface beside a shimmed one: that cable is not ours.
             let used = config.taps.iter().any(|t| t.cables.iter().any(|c| config.cables.get(*c) == Some(name)));
-            used.then(|| Ok::<_, io::Error>(Cable { name: name.clone(), socket: PacketSocket::open(name)?, up: false })).transpose()
+            used.then(|| Ok::<_, io::Error>(Cable { name: name.clone(), socket: PacketSocket::open(name)?, up: false }))
+                .transpose()
         };
         let mut index = vec![None; config.cables.len()];
         let mut cables = Vec::new();
@@ -64,7 +65,8 @@ impl Shim {
         }
         let host = |tap: &super::TapConfig| {
             let places = tap.cables.iter().map(|c| index.get(*c).copied().flatten());
-            let cables = places.collect::<Option<Vec<_>>>().ok_or_else(|| invalid(format!("no such cable for {}", tap.name)))?;
+            let cables =
+                places.collect::<Option<Vec<_>>>().ok_or_else(|| invalid(format!("no such cable for {}", tap.name)))?;
             let inner_first = tap.tags.iter().rev().enumerate();
             let outer_of_two = |n: usize| if n == 1 { tap.outer_tpid } else { 0x8100 };
             Ok(HostSide {

@@ -64,7 +64,8 @@ impl PacketSocket {
         socket.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1i32)?;
         const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
         socket.set(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1i32)?;
-        socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(8 << 20))
+        socket
+            .set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(8 << 20))
             .or_else(|_| socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(8 << 20)))?;
         // SAFETY: all-zero is a valid request, filled below.
         let mut promiscuous: libc::packet_mreq = unsafe { std::mem::zeroed() };
@@ -114,7 +115,8 @@ impl PacketSocket {
     fn set<T>(&self, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
         let length = size_of::<T>() as libc::socklen_t;
         // SAFETY: a value of the stated length.
-        let done = unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length) };
+        let done =
+            unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), length) };
         check(done).map(drop)
     }
 }
@@ -151,8 +153,7 @@ pub(crate) fn send_with_header(fd: RawFd, vnet: &VnetHeader, frame: &[u8]) -> io
 /// Errors that say "not now": nothing queued, no room, or the link is down.
 pub(crate) fn transient(error: &io::Error) -> bool {
     let code = error.raw_os_error();
-    const NOT_NOW: [i32; 6] =
-        [libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ENETDOWN, libc::EIO, libc::ENXIO];
+    const NOT_NOW: [i32; 6] = [libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ENETDOWN, libc::EIO, libc::ENXIO];
     code.is_some_and(|c| NOT_NOW.contains(&c))
 }
 

@@ -32,7 +32,8 @@ fn load() -> io::Result<OwnedFd> {
     const BPF_PROG_LOAD: libc::c_int = 5;
     const BPF_PROG_TYPE_XDP: u32 = 6;
     /// `r0 = XDP_DROP; exit`, eight bytes each: opcode, registers, offset, immediate.
-    const DROP: [u64; 2] = [u64::from_ne_bytes([0xb7, 0, 0, 0, 1, 0, 0, 0]), u64::from_ne_bytes([0x95, 0, 0, 0, 0, 0, 0, 0])];
+    const DROP: [u64; 2] =
+        [u64::from_ne_bytes([0xb7, 0, 0, 0, 1, 0, 0, 0]), u64::from_ne_bytes([0x95, 0, 0, 0, 0, 0, 0, 0])];
     let license = c"Apache-2.0";
     let attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_XDP,
@@ -91,6 +92,10 @@ fn acknowledged(message: &[u8]) -> io::Result<()> {
         super::check_size(libc::send(socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0))?;
         super::check_size(libc::recv(socket.as_raw_fd(), answer.as_mut_ptr().cast(), answer.len(), 0))?
     };
-    let code = answer.get(16..20).filter(|_| n >= 20).and_then(|b| b.try_into().ok()).map_or(-libc::EPROTO, i32::from_ne_bytes);
+    let code = answer
+        .get(16..20)
+        .filter(|_| n >= 20)
+        .and_then(|b| b.try_into().ok())
+        .map_or(-libc::EPROTO, i32::from_ne_bytes);
     if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
 }

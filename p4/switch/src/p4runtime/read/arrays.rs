@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range};
 
 use p4runtime_proto::p4::v1::{self, entity::Entity as Kind};
 
-use super::{Plane, Scope, Schema, Step};
+use super::{Plane, Schema, Scope, Step};
 use crate::p4runtime::{
     failure::{Failure, Outcome},
     pipeline::Pipeline,
@@ -27,13 +27,7 @@ enum Array {
 }
 
 impl Cells {
-    pub fn fill(
-        &mut self,
-        schema: &Schema,
-        plane: &Plane,
-        most: usize,
-        out: &mut Vec<v1::Entity>,
-    ) -> bool {
+    pub fn fill(&mut self, schema: &Schema, plane: &Plane, most: usize, out: &mut Vec<v1::Entity>) -> bool {
         let room = most - out.len();
         for at in self.range.by_ref().take(room) {
             let index = Some(v1::Index { index: at as i64 });
@@ -115,11 +109,7 @@ impl Pipeline {
         Ok(steps)
     }
 
-    pub(super) fn query_register(
-        &self,
-        query: &v1::RegisterEntry,
-        scope: &Scope,
-    ) -> Outcome<Vec<Step>> {
+    pub(super) fn query_register(&self, query: &v1::RegisterEntry, scope: &Scope) -> Outcome<Vec<Step>> {
         let registers = &self.schema.registers;
         let wanted = match query.register_id {
             0 => {

@@ -34,8 +34,7 @@ enum Step {
 }
 
 fn ready(entities: impl IntoIterator<Item = Kind>) -> Step {
-    let entities: Vec<_> =
-        entities.into_iter().map(|entity| v1::Entity { entity: Some(entity) }).collect();
+    let entities: Vec<_> = entities.into_iter().map(|entity| v1::Entity { entity: Some(entity) }).collect();
     Step::Ready(entities.into_iter())
 }
 
@@ -107,21 +106,14 @@ impl Pipeline {
             Kind::ValueSetEntry(entry) => self.query_value_sets(entry, scope),
             Kind::DigestEntry(entry) => self.query_digests(entry, scope),
             // There are no externs beside the standard ones, so all of them are none.
-            Kind::ExternEntry(entry) if entry.extern_type_id == 0 && entry.extern_id == 0 => {
-                Ok(Vec::new())
+            Kind::ExternEntry(entry) if entry.extern_type_id == 0 && entry.extern_id == 0 => Ok(Vec::new()),
+            Kind::ExternEntry(entry) => {
+                Err(Failure::unimplemented(format!("extern_entry: extern type {} is not known", entry.extern_type_id)))
             }
-            Kind::ExternEntry(entry) => Err(Failure::unimplemented(format!(
-                "extern_entry: extern type {} is not known",
-                entry.extern_type_id
-            ))),
         }
     }
 
-    fn query_members(
-        &self,
-        query: &v1::ActionProfileMember,
-        scope: &Scope,
-    ) -> Outcome<Vec<Step>> {
+    fn query_members(&self, query: &v1::ActionProfileMember, scope: &Scope) -> Outcome<Vec<Step>> {
         let mut found = Vec::new();
         for at in self.profiles_of(query.action_profile_id, query.member_id, scope)? {
             let profile = &self.schema.profiles[at];
@@ -184,31 +176,18 @@ impl Pipeline {
 
     fn query_replication(&self, query: &v1::PacketReplicationEngineEntry) -> Outcome<Vec<Step>> {
         use v1::packet_replication_engine_entry::Type;
-        let wrap = |kind| {
-            Kind::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry {
-                r#type: Some(kind),
-            })
-        };
-        let group = |(entry, _): &(v1::MulticastGroupEntry, Vec<Replication>)| {
-            wrap(Type::MulticastGroupEntry(entry.clone()))
-        };
+        let wrap = |kind| Kind::PacketReplicationEngineEntry(v1::PacketReplicationEngineEntry { r#type: Some(kind) });
+        let group =
+            |(entry, _): &(v1::MulticastGroupEntry, Vec<Replication>)| wrap(Type::MulticastGroupEntry(entry.clone()));
         let session = |entry: &v1::CloneSessionEntry| wrap(Type::CloneSessionEntry(entry.clone()));
         Ok(vec![match &query.r#type {
             Some(Type::MulticastGroupEntry(query)) if query.multicast_group_id == 0 => {
                 ready(self.multicast.values().map(group))
             }
-            Some(Type::MulticastGroupEntry(query)) => {
-                ready(self.multicast.get(&query.multicast_group_id).map(group))
-            }
-            Some(Type::CloneSessionEntry(query)) if query.session_id == 0 => {
-                ready(self.clones.values().map(session))
-            }
-            Some(Type::CloneSessionEntry(query)) => {
-                ready(self.clones.get(&query.session_id).map(session))
-            }
-            None => ready(
-                self.multicast.values().map(group).chain(self.clones.values().map(session)),
-            ),
+            Some(Type::MulticastGroupEntry(query)) => ready(self.multicast.get(&query.multicast_group_id).map(group)),
+            Some(Type::CloneSessionEntry(query)) if query.session_id == 0 => ready(self.clones.values().map(session)),
+            Some(Type::CloneSessionEntry(query)) => ready(self.clones.get(&query.session_id).map(session)),
+            None => ready(self.multicast.values().map(group).chain(self.clones.values().map(session))),
         }])
     }
 
@@ -223,13 +202,10 @@ impl Pipeline {
         };
         let sets = wanted.filter(|at| scope.includes(self.schema.value_sets[*at].id)).map(|at| {
             let set = &self.schema.value_sets[at];
-            let members = self.value_sets[at].iter().map(|key| v1::ValueSetMember {
-                r#match: super::matching::unpack(&set.fields, key),
-            });
-            Kind::ValueSetEntry(v1::ValueSetEntry {
-                value_set_id: set.id,
-                members: members.collect(),
-            })
+            let members = self.value_sets[at]
+                .iter()
+                .map(|key| v1::ValueSetMember { r#match: super::matching::unpack(&set.fields, key) });
+            Kind::ValueSetEntry(v1::ValueSetEntry { value_set_id: set.id, members: members.collect() })
         });
         Ok(vec![ready(sets)])
     }

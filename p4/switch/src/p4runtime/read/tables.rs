@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use p4runtime_proto::p4::v1::{self, entity::Entity as Kind, table_action};
 
-use super::{Entry, Plane, Scope, Schema, Step, Table};
+use super::{Entry, Plane, Schema, Scope, Step, Table};
 use crate::p4runtime::{
     failure::{Failure, Outcome},
     matching,
@@ -17,7 +17,11 @@ use crate::p4runtime::{
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// The entry, with these direct resources.
-    Entry { counter: bool, meter: bool, idle: bool },
+    Entry {
+        counter: bool,
+        meter: bool,
+        idle: bool,
+    },
     Counter,
     Meter,
 }
@@ -64,13 +68,7 @@ fn key_only(table: &Table, entry: &Entry) -> v1::TableEntry {
 }
 
 impl Entries {
-    pub fn fill(
-        &mut self,
-        schema: &Schema,
-        plane: &Plane,
-        most: usize,
-        out: &mut Vec<v1::Entity>,
-    ) -> bool {
+    pub fn fill(&mut self, schema: &Schema, plane: &Plane, most: usize, out: &mut Vec<v1::Entity>) -> bool {
         let table = &schema.tables[self.table];
         let room = most - out.len();
         for entry in self.entries.by_ref().take(room) {
@@ -86,9 +84,8 @@ impl Entries {
                     }
                     if idle {
                         let idle = plane.idle_for(&entry.handle).as_nanos();
-                        message.time_since_last_hit = Some(v1::table_entry::IdleTimeout {
-                            elapsed_ns: i64::try_from(idle).unwrap_or(i64::MAX),
-                        });
+                        message.time_since_last_hit =
+                            Some(v1::table_entry::IdleTimeout { elapsed_ns: i64::try_from(idle).unwrap_or(i64::MAX) });
                     }
                     Kind::TableEntry(message)
                 }
@@ -123,8 +120,7 @@ impl Entries {
                     action: call.map(|call| Value::Call(call.clone()).unpack(table)),
                     controller_metadata: default.extra.controller_metadata,
                     metadata: default.extra.metadata.clone(),
-                    counter_data: (counter && table.counter.is_some())
-                        .then(|| values::counter_data(plane.count(cell))),
+                    counter_data: (counter && table.counter.is_some()).then(|| values::counter_data(plane.count(cell))),
                     meter_config: default.extra.meter.filter(|_| meter),
                     ..key
                 })
@@ -178,31 +174,23 @@ impl Pipeline {
             )));
         }
         if query.counter_data.is_some() && table.counter.is_none() {
-            return Err(Failure::invalid(format!(
-                "counter_data: table \"{}\" has no direct counter",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("counter_data: table \"{}\" has no direct counter", table.name)));
         }
         if query.meter_config.is_some() && table.meter.is_none() {
-            return Err(Failure::invalid(format!(
-                "meter_config: table \"{}\" has no direct meter",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("meter_config: table \"{}\" has no direct meter", table.name)));
         }
         let action = match query.action.as_ref().and_then(|action| action.r#type.as_ref()) {
             None => None,
-            Some(table_action::Type::Action(action)) if table.profile.is_none() => {
-                match action.action_id {
-                    0 => None,
-                    id if table.actions.iter().any(|known| known.action.id == id) => Some(id),
-                    id => {
-                        return Err(Failure::invalid(format!(
-                            "action: id {id:#010x} is not an action of table \"{}\"",
-                            table.name
-                        )));
-                    }
+            Some(table_action::Type::Action(action)) if table.profile.is_none() => match action.action_id {
+                0 => None,
+                id if table.actions.iter().any(|known| known.action.id == id) => Some(id),
+                id => {
+                    return Err(Failure::invalid(format!(
+                        "action: id {id:#010x} is not an action of table \"{}\"",
+                        table.name
+                    )));
                 }
-            }
+            },
             Some(_) => {
                 return Err(Failure::invalid(
                     "action: entries can be selected by the action_id of a direct table only",
@@ -227,8 +215,7 @@ impl Pipeline {
                 })
                 && (controller_metadata == 0
                     || extra.is_some_and(|extra| extra.controller_metadata == controller_metadata))
-                && (query.metadata.is_empty()
-                    || extra.is_some_and(|extra| extra.metadata == query.metadata))
+                && (query.metadata.is_empty() || extra.is_some_and(|extra| extra.metadata == query.metadata))
         };
         let entries: Vec<Arc<Entry>> = if query.r#match.is_empty() {
             self.tables[at].iter().filter(selected).cloned().collect()
@@ -283,10 +270,7 @@ impl Pipeline {
         let at = self.schema.table(query.table_id)?;
         let table = &self.schema.tables[at];
         if !has(table) {
-            return Err(Failure::invalid(format!(
-                "table \"{}\" has no such direct resource",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("table \"{}\" has no such direct resource", table.name)));
         }
         if !scope.includes(query.table_id) {
             return Ok(Vec::new());
@@ -295,11 +279,8 @@ impl Pipeline {
             return Ok(vec![self.all_entries(at, shape, query.is_default_action)]);
         }
         let name = table.name.clone();
-        let mut entries = if query.r#match.is_empty() {
-            self.tables[at].iter().cloned().collect()
-        } else {
-            self.keyed(at, query)?
-        };
+        let mut entries =
+            if query.r#match.is_empty() { self.tables[at].iter().cloned().collect() } else { self.keyed(at, query)? };
         entries.retain(|entry| query.priority == 0 || entry.priority == query.priority);
         if entries.is_empty() {
             return Err(Failure::not_found(format!("table \"{name}\" has no entry with this key")));

@@ -32,11 +32,7 @@ impl Pipeline {
         Ok((at, Owner::Default))
     }
 
-    pub(super) fn write_direct_counter(
-        &mut self,
-        kind: Type,
-        given: &v1::DirectCounterEntry,
-    ) -> Outcome<()> {
+    pub(super) fn write_direct_counter(&mut self, kind: Type, given: &v1::DirectCounterEntry) -> Outcome<()> {
         modify_only(kind, "a direct counter")?;
         let (at, owner) = self.owner(given.table_entry.as_ref())?;
         let table = &self.schema.tables[at];
@@ -54,11 +50,7 @@ impl Pipeline {
         Ok(())
     }
 
-    pub(super) fn write_direct_meter(
-        &mut self,
-        kind: Type,
-        given: &v1::DirectMeterEntry,
-    ) -> Outcome<()> {
+    pub(super) fn write_direct_meter(&mut self, kind: Type, given: &v1::DirectMeterEntry) -> Outcome<()> {
         modify_only(kind, "a direct meter")?;
         let (at, owner) = self.owner(given.table_entry.as_ref())?;
         let schema = self.schema.clone();
@@ -130,8 +122,7 @@ impl Pipeline {
         let at = self.schema.register(given.register_id)?;
         modify_only(kind, "a register")?;
         let register = &self.schema.registers[at];
-        let within =
-            |failure: Failure| failure.within(format_args!("register \"{}\"", register.name));
+        let within = |failure: Failure| failure.within(format_args!("register \"{}\"", register.name));
         let cells = cells(given.index.as_ref(), register.size).map_err(within)?;
         let data = given.data.as_ref();
         let data = data.ok_or_else(|| within(Failure::invalid("data must be set")))?;

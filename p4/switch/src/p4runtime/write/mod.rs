@@ -56,18 +56,17 @@ pub(super) fn object_id(entity: &Kind) -> Option<u32> {
 fn modify_only(update: Type, what: &str) -> Outcome<()> {
     match update {
         Type::Modify => Ok(()),
-        other => Err(Failure::invalid(format!(
-            "{what}: {} is not allowed, it can only be modified",
-            other.as_str_name()
-        ))),
+        other => {
+            Err(Failure::invalid(format!("{what}: {} is not allowed, it can only be modified", other.as_str_name())))
+        }
     }
 }
 
 /// The cells that an index stands for (P4Runtime 9.3): all of them when it is unset.
 pub(super) fn cells(index: Option<&v1::Index>, size: usize) -> Outcome<std::ops::Range<usize>> {
     let Some(index) = index else { return Ok(0..size) };
-    let at = usize::try_from(index.index)
-        .map_err(|_| Failure::invalid(format!("index {} is negative", index.index)))?;
+    let at =
+        usize::try_from(index.index).map_err(|_| Failure::invalid(format!("index {} is negative", index.index)))?;
     if at >= size {
         return Err(Failure::out_of_range(format!("index {at} is not within 0..{size}")));
     }
@@ -100,10 +99,9 @@ impl Pipeline {
             Kind::ValueSetEntry(entry) => self.write_value_set(kind, entry),
             Kind::RegisterEntry(entry) => self.write_register(kind, entry),
             Kind::DigestEntry(entry) => self.write_digest(kind, entry),
-            Kind::ExternEntry(entry) => Err(Failure::unimplemented(format!(
-                "extern_entry: extern type {} is not known",
-                entry.extern_type_id
-            ))),
+            Kind::ExternEntry(entry) => {
+                Err(Failure::unimplemented(format!("extern_entry: extern type {} is not known", entry.extern_type_id)))
+            }
         }
     }
 }

@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 use p4runtime_proto::p4::v1::{
-    self, action_profile_action, action_profile_action_set::{ActionSelectionMode, SizeSemantics as Stated},
-    action_profile_group, update::Type,
+    self, action_profile_action,
+    action_profile_action_set::{ActionSelectionMode, SizeSemantics as Stated},
+    action_profile_group,
+    update::Type,
 };
 
+use crate::control::GroupMemberSpec;
 use crate::p4runtime::{
     failure::{Failure, Outcome},
     pipeline::{Group, GroupMember, Member, Pipeline},
     schema::{Profile, SizeSemantics, Table},
     values::{Call, OneShot, OneShotAction, Use, Watch},
 };
-use crate::control::GroupMemberSpec;
 
 /// Checks a member's weight and gives what it counts against sizes.
 fn weigh(profile: &Profile, weight: i32) -> Outcome<usize> {
@@ -26,13 +28,12 @@ fn weigh(profile: &Profile, weight: i32) -> Outcome<usize> {
         };
     }
     let found = usize::try_from(weight).ok().filter(|weight| *weight > 0);
-    let found =
-        found.ok_or_else(|| Failure::invalid(format!("weight {weight} must be greater than 0")))?;
+    let found = found.ok_or_else(|| Failure::invalid(format!("weight {weight} must be greater than 0")))?;
     match profile.semantics {
         SizeSemantics::SumOfWeights => Ok(found),
-        SizeSemantics::SumOfMembers(max) if max > 0 && weight > max => Err(Failure::invalid(
-            format!("weight {weight}: the most for a member of \"{}\" is {max}", profile.name),
-        )),
+        SizeSemantics::SumOfMembers(max) if max > 0 && weight > max => {
+            Err(Failure::invalid(format!("weight {weight}: the most for a member of \"{}\" is {max}", profile.name)))
+        }
         SizeSemantics::SumOfMembers(_) => Ok(1),
     }
 }
@@ -46,9 +47,11 @@ impl Pipeline {
     /// Actions of a profile are those of any of its tables: their lists are the same.
     pub(in crate::p4runtime) fn profile_table(&self, profile: usize) -> Outcome<usize> {
         let known = &self.schema.profiles[profile];
-        known.tables.first().copied().ok_or_else(|| {
-            Failure::invalid(format!("no table uses action profile \"{}\"", known.name))
-        })
+        known
+            .tables
+            .first()
+            .copied()
+            .ok_or_else(|| Failure::invalid(format!("no table uses action profile \"{}\"", known.name)))
     }
 
     /// Refuses explicit members and groups beside one-shots (P4Runtime 9.2.3, at the end).
@@ -97,8 +100,7 @@ impl Pipeline {
         if id == 0 {
             return Err(Failure::invalid("member_id 0 is not valid"));
         }
-        let absent =
-            || Failure::not_found(format!("action profile \"{}\" has no member {id}", profile.name));
+        let absent = || Failure::not_found(format!("action profile \"{}\" has no member {id}", profile.name));
         if kind == Type::Delete {
             let member = self.profiles[at].members.get(&id).ok_or_else(absent)?;
             if member.groups > 0 || member.entries > 0 {
@@ -117,10 +119,7 @@ impl Pipeline {
         let known = self.profiles[at].members.get(&id);
         match (kind, known) {
             (Type::Insert, Some(_)) => {
-                return Err(Failure::exists(format!(
-                    "action profile \"{}\" has a member {id}",
-                    profile.name
-                )));
+                return Err(Failure::exists(format!("action profile \"{}\" has a member {id}", profile.name)));
             }
             (Type::Modify, None) => return Err(absent()),
             _ => {}
@@ -160,8 +159,7 @@ impl Pipeline {
         if id == 0 {
             return Err(Failure::invalid("group_id 0 is not valid"));
         }
-        let absent =
-            || Failure::not_found(format!("action selector \"{}\" has no group {id}", profile.name));
+        let absent = || Failure::not_found(format!("action selector \"{}\" has no group {id}", profile.name));
         if kind == Type::Delete {
             let group = self.profiles[at].groups.get(&id).ok_or_else(absent)?;
             if group.entries > 0 {
@@ -180,10 +178,7 @@ impl Pipeline {
         let known = self.profiles[at].groups.get(&id);
         match (kind, known) {
             (Type::Insert, Some(_)) => {
-                return Err(Failure::exists(format!(
-                    "action selector \"{}\" has a group {id}",
-                    profile.name
-                )));
+                return Err(Failure::exists(format!("action selector \"{}\" has a group {id}", profile.name)));
             }
             (Type::Modify, None) => return Err(absent()),
             (Type::Modify, Some(group)) if group.max_size != given.max_size => {
@@ -224,9 +219,7 @@ impl Pipeline {
             let (watch, port) = self.watch(watch).map_err(within)?;
             members.push(GroupMember { member: one.member_id, weight: one.weight, watch, port });
         }
-        if let Some(missing) =
-            members.iter().find(|one| !self.profiles[at].members.contains_key(&one.member))
-        {
+        if let Some(missing) = members.iter().find(|one| !self.profiles[at].members.contains_key(&one.member)) {
             return Err(Failure::not_found(format!(
                 "action selector \"{}\" has no member {}",
                 profile.name, missing.member
@@ -246,11 +239,7 @@ impl Pipeline {
         }
         let plane_members: Vec<_> = members
             .iter()
-            .map(|one| GroupMemberSpec {
-                member: one.member,
-                weight: plane_weight(one.weight),
-                watch_port: one.port,
-            })
+            .map(|one| GroupMemberSpec { member: one.member, weight: plane_weight(one.weight), watch_port: one.port })
             .collect();
         match kind {
             Type::Insert => self.plane.insert_group(profile.program, id, &plane_members)?,
@@ -308,8 +297,7 @@ impl Pipeline {
         for (number, one) in set.action_profile_actions.iter().enumerate() {
             let within = |failure: Failure| failure.within(format_args!("action_profile_actions[{number}]"));
             let action = one.action.as_ref();
-            let action =
-                action.ok_or_else(|| within(Failure::invalid("action must be set")))?;
+            let action = action.ok_or_else(|| within(Failure::invalid("action must be set")))?;
             let call = Call::pack(table, action, Use::Entry).map_err(within)?;
             size += weigh(profile, one.weight).map_err(within)?;
             #[allow(deprecated)]
@@ -355,10 +343,7 @@ fn check_modes(profile: &Profile, set: &v1::ActionProfileActionSet) -> Outcome<(
             return Err(Failure::unimplemented("action_selection_mode RANDOM is not supported"));
         }
         Err(_) => {
-            return Err(Failure::invalid(format!(
-                "action_selection_mode {} is not valid",
-                set.action_selection_mode
-            )));
+            return Err(Failure::invalid(format!("action_selection_mode {} is not valid", set.action_selection_mode)));
         }
     }
     let own = match profile.semantics {
@@ -368,9 +353,9 @@ fn check_modes(profile: &Profile, set: &v1::ActionProfileActionSet) -> Outcome<(
     match Stated::try_from(set.size_semantics) {
         Ok(Stated::DefaultSizeDeterminedByActionSelector) => Ok(()),
         Ok(stated) if stated == own => Ok(()),
-        Ok(_) => Err(Failure::unimplemented(
-            "size_semantics other than those of the action selector are not supported",
-        )),
+        Ok(_) => {
+            Err(Failure::unimplemented("size_semantics other than those of the action selector are not supported"))
+        }
         Err(_) => Err(Failure::invalid(format!("size_semantics {} is not valid", set.size_semantics))),
     }
 }

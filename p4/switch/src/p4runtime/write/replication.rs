@@ -1,8 +1,6 @@
 //! Multicast groups and clone sessions (P4Runtime 9.5).
 
-use p4runtime_proto::p4::v1::{
-    self, packet_replication_engine_entry::Type as Kind, replica, update::Type,
-};
+use p4runtime_proto::p4::v1::{self, packet_replication_engine_entry::Type as Kind, replica, update::Type};
 
 use crate::p4runtime::{
     failure::{Failure, Outcome},
@@ -20,11 +18,7 @@ const MAX_GROUP: u32 = 0xffff;
 const MAX_SESSION: u32 = 0x7fff;
 
 impl Pipeline {
-    pub(super) fn write_replication(
-        &mut self,
-        kind: Type,
-        given: &v1::PacketReplicationEngineEntry,
-    ) -> Outcome<()> {
+    pub(super) fn write_replication(&mut self, kind: Type, given: &v1::PacketReplicationEngineEntry) -> Outcome<()> {
         match &given.r#type {
             Some(Kind::MulticastGroupEntry(entry)) => self.write_multicast(kind, entry),
             Some(Kind::CloneSessionEntry(entry)) => self.write_clone_session(kind, entry),
@@ -41,9 +35,7 @@ impl Pipeline {
             let within = |failure: Failure| failure.within(format_args!("replicas[{number}]"));
             let check = |instance: u32| match instance {
                 0..=MAX_INSTANCE => Ok(instance),
-                _ => Err(within(Failure::invalid(format!(
-                    "instance {instance} is not within 0..={MAX_INSTANCE}"
-                )))),
+                _ => Err(within(Failure::invalid(format!("instance {instance} is not within 0..={MAX_INSTANCE}")))),
             };
             #[allow(deprecated)]
             let (port, port_kind) = match &one.port_kind {
@@ -70,18 +62,12 @@ impl Pipeline {
                 backup_replicas.push(v1::BackupReplica { port, instance: backup.instance });
             }
             copies.push(copy);
-            kept.push(v1::Replica {
-                instance: one.instance,
-                backup_replicas,
-                port_kind: Some(port_kind),
-            });
+            kept.push(v1::Replica { instance: one.instance, backup_replicas, port_kind: Some(port_kind) });
         }
         pairs.sort_unstable();
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0] == pair[1]) {
             let (port, instance) = twice[0];
-            return Err(Failure::invalid(format!(
-                "replicas: port {port} with instance {instance} is there twice"
-            )));
+            return Err(Failure::invalid(format!("replicas: port {port} with instance {instance} is there twice")));
         }
         Ok((copies, kept))
     }
@@ -89,9 +75,7 @@ impl Pipeline {
     fn write_multicast(&mut self, kind: Type, given: &v1::MulticastGroupEntry) -> Outcome<()> {
         let id = given.multicast_group_id;
         if !(1..=MAX_GROUP).contains(&id) {
-            return Err(Failure::invalid(format!(
-                "multicast_group_id {id} is not within 1..={MAX_GROUP}"
-            )));
+            return Err(Failure::invalid(format!("multicast_group_id {id} is not within 1..={MAX_GROUP}")));
         }
         check_presence(kind, self.multicast.contains_key(&id), || format!("multicast group {id}"))?;
         if kind == Type::Delete {
@@ -99,9 +83,8 @@ impl Pipeline {
             self.multicast.remove(&id);
             return Ok(());
         }
-        let (copies, replicas) = self
-            .replicas(&given.replicas)
-            .map_err(|failure| failure.within(format_args!("multicast group {id}")))?;
+        let (copies, replicas) =
+            self.replicas(&given.replicas).map_err(|failure| failure.within(format_args!("multicast group {id}")))?;
         self.plane.set_multicast(id, Some(&copies));
         let metadata = bytes::Bytes::copy_from_slice(&given.metadata);
         let kept = v1::MulticastGroupEntry { multicast_group_id: id, replicas, metadata };
@@ -135,10 +118,7 @@ impl Pipeline {
         }
         let within = |failure: Failure| failure.within(format_args!("clone session {id}"));
         let max_bytes = u32::try_from(given.packet_length_bytes).map_err(|_| {
-            within(Failure::invalid(format!(
-                "packet_length_bytes {} is negative",
-                given.packet_length_bytes
-            )))
+            within(Failure::invalid(format!("packet_length_bytes {} is negative", given.packet_length_bytes)))
         })?;
         if given.class_of_service != 0 {
             return Err(within(Failure::invalid(format!(
@@ -167,9 +147,7 @@ fn egress(port: u32) -> Outcome<u32> {
 fn check_presence(kind: Type, known: bool, what: impl Fn() -> String) -> Outcome<()> {
     match (kind, known) {
         (Type::Insert, true) => Err(Failure::exists(format!("{} exists", what()))),
-        (Type::Modify | Type::Delete, false) => {
-            Err(Failure::not_found(format!("{} does not exist", what())))
-        }
+        (Type::Modify | Type::Delete, false) => Err(Failure::not_found(format!("{} does not exist", what()))),
         _ => Ok(()),
     }
 }

@@ -16,8 +16,7 @@ impl Pipeline {
         let at = self.schema.value_set(given.value_set_id)?;
         modify_only(kind, "a value set")?;
         let set = &self.schema.value_sets[at];
-        let within =
-            |failure: Failure| failure.within(format_args!("value set \"{}\"", set.name));
+        let within = |failure: Failure| failure.within(format_args!("value set \"{}\"", set.name));
         if given.members.len() > set.size {
             return Err(within(Failure::exhausted(format!(
                 "{} members are given, it holds {}",
@@ -66,10 +65,7 @@ impl Pipeline {
             ("ack_timeout_ns", config.ack_timeout_ns),
         ];
         if let Some((name, value)) = fields.iter().find(|(_, value)| *value < 0) {
-            return Err(Failure::invalid(format!(
-                "digest \"{}\": {name} {value} is negative",
-                digest.name
-            )));
+            return Err(Failure::invalid(format!("digest \"{}\": {name} {value} is negative", digest.name)));
         }
         self.digests[at] = Some(config);
         self.plane.sample_digest(digest.program, true);

@@ -1,10 +1,14 @@
 //! Table entries and the default entry (P4Runtime 9.1).
 
-use std::{sync::Arc, time::{Duration, Instant}};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use p4runtime_proto::p4::v1::{self, table_action, update::Type};
 use smallvec::SmallVec;
 
+use super::profiles::{one_shot_size, plane_weight};
 use crate::p4runtime::{
     failure::{Failure, Outcome},
     idle::Timer,
@@ -14,7 +18,6 @@ use crate::p4runtime::{
     schema::Table,
     values::{self, Call, Use, Value},
 };
-use super::profiles::{one_shot_size, plane_weight};
 
 /// What an update says about an entry beside its key and action.
 struct Side {
@@ -37,29 +40,20 @@ fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
     }
     let counter = match &entry.counter_data {
         Some(_) if table.counter.is_none() => {
-            return Err(Failure::invalid(format!(
-                "counter_data: table \"{}\" has no direct counter",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("counter_data: table \"{}\" has no direct counter", table.name)));
         }
         Some(data) => Some(values::count(data)?),
         None => None,
     };
     let meter = match (&entry.meter_config, table.meter) {
         (Some(_), None) => {
-            return Err(Failure::invalid(format!(
-                "meter_config: table \"{}\" has no direct meter",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("meter_config: table \"{}\" has no direct meter", table.name)));
         }
         (Some(config), Some(meter)) => values::rates(config, meter.kind)?.map(|_| *config),
         (None, _) => None,
     };
     if entry.meter_counter_data.is_some() && table.meter.is_none() {
-        return Err(Failure::invalid(format!(
-            "meter_counter_data: table \"{}\" has no direct meter",
-            table.name
-        )));
+        return Err(Failure::invalid(format!("meter_counter_data: table \"{}\" has no direct meter", table.name)));
     }
     values::no_color_counters(entry.meter_counter_data.as_ref())?;
     #[allow(deprecated)]
@@ -87,10 +81,7 @@ pub(super) fn pack_key(table: &Table, entry: &v1::TableEntry, out: &mut Vec<u8>)
         (entry.priority != 0).then_some("must be 0: the key has no ternary, range or optional field")
     };
     match wrong {
-        Some(rule) => Err(Failure::invalid(format!(
-            "table \"{}\": priority {} {rule}",
-            table.name, entry.priority
-        ))),
+        Some(rule) => Err(Failure::invalid(format!("table \"{}\": priority {} {rule}", table.name, entry.priority))),
         None => Ok(()),
     }
 }
@@ -118,10 +109,7 @@ impl Pipeline {
             return Err(Failure::denied(format!("table \"{}\" is constant", table.name)));
         }
         if table.fields.is_empty() {
-            return Err(Failure::invalid(format!(
-                "table \"{}\" has no key: it has a default entry only",
-                table.name
-            )));
+            return Err(Failure::invalid(format!("table \"{}\" has no key: it has a default entry only", table.name)));
         }
         let mut key = std::mem::take(&mut self.scratch);
         let result = self.insert_packed(at, table, entry, &mut key, now);
@@ -201,10 +189,7 @@ impl Pipeline {
         let mut key = std::mem::take(&mut self.scratch);
         let found = pack_key(table, entry, &mut key).and_then(|()| {
             self.tables[at].find(&key, entry.priority).cloned().ok_or_else(|| {
-                Failure::not_found(format!(
-                    "table \"{}\" has no entry with this match key and priority",
-                    table.name
-                ))
+                Failure::not_found(format!("table \"{}\" has no entry with this match key and priority", table.name))
             })
         });
         self.scratch = key;
@@ -296,10 +281,7 @@ impl Pipeline {
             return Err(fail("it has no idle timeout"));
         }
         if table.const_default {
-            return Err(Failure::denied(format!(
-                "the default action of table \"{}\" is constant",
-                table.name
-            )));
+            return Err(Failure::denied(format!("the default action of table \"{}\" is constant", table.name)));
         }
         let side = side(table, entry)?;
         let action = entry.action.as_ref().and_then(|action| action.r#type.as_ref());
@@ -334,28 +316,17 @@ impl Pipeline {
     }
 
     /// Checks an action against the table's implementation. `old` is what it replaces.
-    fn take_value(
-        &self,
-        table: &Table,
-        action: &table_action::Type,
-        old: Option<&Value>,
-    ) -> Outcome<Value> {
-        let wrong = |wanted: &str| {
-            Failure::invalid(format!("action: table \"{}\" wants {wanted}", table.name))
-        };
+    fn take_value(&self, table: &Table, action: &table_action::Type, old: Option<&Value>) -> Outcome<Value> {
+        let wrong = |wanted: &str| Failure::invalid(format!("action: table \"{}\" wants {wanted}", table.name));
         let Some(profile) = table.profile else {
             return match action {
-                table_action::Type::Action(action) => {
-                    Ok(Value::Call(Call::pack(table, action, Use::Entry)?))
-                }
+                table_action::Type::Action(action) => Ok(Value::Call(Call::pack(table, action, Use::Entry)?)),
                 _ => Err(wrong("an action: it has no action profile")),
             };
         };
         let selector = self.schema.profiles[profile].selector;
         match action {
-            table_action::Type::Action(_) => {
-                Err(wrong("a member, a group or a one-shot set of its action profile"))
-            }
+            table_action::Type::Action(_) => Err(wrong("a member, a group or a one-shot set of its action profile")),
             table_action::Type::ActionProfileMemberId(id) => {
                 self.no_one_shots(profile)?;
                 if self.profiles[profile].members.contains_key(id) {
@@ -448,10 +419,7 @@ fn effect<'a>(table: &Table, value: &'a Value) -> Effect<'a> {
         Value::Member(id) => Effect::Member(*id),
         Value::Group(id) => Effect::Group(*id),
         Value::OneShot(set) => Effect::OneShot(
-            set.actions
-                .iter()
-                .map(|one| (one.call.as_ref(table), plane_weight(one.weight), one.port))
-                .collect(),
+            set.actions.iter().map(|one| (one.call.as_ref(table), plane_weight(one.weight), one.port)).collect(),
         ),
     }
 }

@@ -124,14 +124,37 @@ impl Lower {
         let name = name_node.str()?;
         let args = node.get("parameters")?.items()?;
         let wanted = match name {
-            "assign" | "modify_field" | "assign_VL" | "assign_header" | "copy_header" | "assign_union"
-            | "assign_header_stack" | "assign_union_stack" | "push" | "pop" | "_jump_if_zero" | "log_msg"
-            | "generate_digest" | "clone_ingress_pkt_to_egress" | "clone_egress_pkt_to_egress" | "count"
-            | "add_to_field" | "subtract_from_field" => 2,
+            "assign"
+            | "modify_field"
+            | "assign_VL"
+            | "assign_header"
+            | "copy_header"
+            | "assign_union"
+            | "assign_header_stack"
+            | "assign_union_stack"
+            | "push"
+            | "pop"
+            | "_jump_if_zero"
+            | "log_msg"
+            | "generate_digest"
+            | "clone_ingress_pkt_to_egress"
+            | "clone_egress_pkt_to_egress"
+            | "count"
+            | "add_to_field"
+            | "subtract_from_field" => 2,
             "exit" | "drop" | "no_op" => 0,
             "modify_field_with_hash_based_offset" => 4,
-            "modify_field_rng_uniform" | "execute_meter" | "register_read" | "register_write" | "add"
-            | "subtract" | "bit_xor" | "bit_or" | "bit_and" | "shift_left" | "shift_right" => 3,
+            "modify_field_rng_uniform"
+            | "execute_meter"
+            | "register_read"
+            | "register_write"
+            | "add"
+            | "subtract"
+            | "bit_xor"
+            | "bit_or"
+            | "bit_and"
+            | "shift_left"
+            | "shift_right" => 3,
             "add_header" | "add_header_fast" | "remove_header" | "_jump" | "assert" | "assume" | "mark_to_drop"
             | "resubmit" | "recirculate" | "truncate" => 1,
             _ => return Err(name_node.err(format!("the primitive \"{name}\" is not known"))),
@@ -143,13 +166,11 @@ impl Lower {
             "assign" | "modify_field" | "assign_VL" | "assign_header" | "copy_header" | "assign_union" => {
                 self.assign(&args[0], &args[1])?
             }
-            "assign_header_stack" | "assign_union_stack" => {
-                match (self.expr(&args[0])?, self.expr(&args[1])?) {
-                    (Expr::Stack(a), Expr::Stack(b)) => Op::AssignStack(a, b),
-                    (Expr::UnionStack(a), Expr::UnionStack(b)) => Op::AssignUnionStack(a, b),
-                    _ => return Err(node.err("expected two stacks")),
-                }
-            }
+            "assign_header_stack" | "assign_union_stack" => match (self.expr(&args[0])?, self.expr(&args[1])?) {
+                (Expr::Stack(a), Expr::Stack(b)) => Op::AssignStack(a, b),
+                (Expr::UnionStack(a), Expr::UnionStack(b)) => Op::AssignUnionStack(a, b),
+                _ => return Err(node.err("expected two stacks")),
+            },
             "push" | "pop" => {
                 let count = self.arg(&args[1])?;
                 match (self.expr(&args[0])?, name == "push") {

@@ -91,12 +91,7 @@ impl Lower {
         self.action_ids.get(&id).copied().ok_or_else(|| node.err(format!("no action has the id {id}")))
     }
 
-    fn next(
-        &self,
-        node: &Node<'_>,
-        table: TableId,
-        target: &dyn Fn(Option<Node<'_>>) -> Result<u32>,
-    ) -> Result<Next> {
+    fn next(&self, node: &Node<'_>, table: TableId, target: &dyn Fn(Option<Node<'_>>) -> Result<u32>) -> Result<Next> {
         let base = target(node.opt("base_default_next")?)?;
         let (mut by_action, mut hit, mut miss) = (Vec::new(), None, None);
         let next_tables = node.get("next_tables")?;
@@ -108,8 +103,8 @@ impl Lower {
                 _ => {
                     let actions = &self.tables[table].actions;
                     let action = actions.iter().copied().find(|&a| self.actions[a].name == name);
-                    let action = action
-                        .ok_or_else(|| next_tables.err(format!("the table has no action \"{name}\"")))?;
+                    let action =
+                        action.ok_or_else(|| next_tables.err(format!("the table has no action \"{name}\"")))?;
                     by_action.push((action, to));
                 }
             }
@@ -320,7 +315,9 @@ impl Lower {
                     "exact" if field.kind == MatchKind::Optional => KeyField::Optional(Some(hex("key")?)),
                     "exact" => KeyField::Exact(hex("key")?),
                     "valid" => KeyField::Exact([u8::from(item.get("key")?.bool()?)].into_iter().collect()),
-                    "lpm" => KeyField::Lpm { value: hex("key")?, prefix_len: item.get("prefix_length")?.uint(4_096)? as u32 },
+                    "lpm" => {
+                        KeyField::Lpm { value: hex("key")?, prefix_len: item.get("prefix_length")?.uint(4_096)? as u32 }
+                    }
                     "ternary" if field.kind == MatchKind::Optional => {
                         let wildcard = item.get("mask")?.hex()?.1.iter().all(|&b| b == 0);
                         KeyField::Optional(if wildcard { None } else { Some(hex("key")?) })
@@ -328,7 +325,9 @@ impl Lower {
                     "ternary" => KeyField::Ternary { value: hex("key")?, mask: hex("mask")? },
                     "range" => KeyField::Range { low: hex("start")?, high: hex("end")? },
                     "optional" => match item.opt("key")? {
-                        Some(key) if item.opt("mask")?.is_none_or(|m| m.hex().is_ok_and(|m| m.1.iter().any(|&b| b != 0))) => {
+                        Some(key)
+                            if item.opt("mask")?.is_none_or(|m| m.hex().is_ok_and(|m| m.1.iter().any(|&b| b != 0))) =>
+                        {
                             KeyField::Optional(Some(key.hex()?.1.into_iter().collect()))
                         }
                         _ => KeyField::Optional(None),
@@ -359,9 +358,7 @@ fn acyclic(node: &Node<'_>, flow: &Pipeline) -> Result<()> {
         match node {
             Node_::Table { next: Next::Same(to), .. } | Node_::Call { next: to, .. } => vec![*to],
             Node_::Table { next: Next::HitMiss(a, b), .. } | Node_::If { yes: a, no: b, .. } => vec![*a, *b],
-            Node_::Table { next: Next::ByAction(list, base), .. } => {
-                list.iter().map(|l| l.1).chain([*base]).collect()
-            }
+            Node_::Table { next: Next::ByAction(list, base), .. } => list.iter().map(|l| l.1).chain([*base]).collect(),
         }
     };
     // Kahn's algorithm over all nodes.

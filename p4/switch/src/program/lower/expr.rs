@@ -205,11 +205,7 @@ impl Lower {
             let left = left.ok_or_else(|| node.err("the member \"left\" is missing"))?;
             let base = Box::new(self.nested(&left, within)?);
             let index = right.uint(4_096)? as usize;
-            return Ok(if op == "access_field" {
-                Expr::Member(base, index)
-            } else {
-                Expr::UnionMember(base, index)
-            });
+            return Ok(if op == "access_field" { Expr::Member(base, index) } else { Expr::UnionMember(base, index) });
         }
         if op == "?" {
             let cond = self.nested(&node.get("cond")?, within)?;
@@ -286,12 +282,8 @@ impl Lower {
             },
             Expr::Unary(Unary::ValidUnion, x) => Bool::ValidUnion(self.union(x, node)?),
             Expr::Unary(Unary::ToBool | Unary::ToData, x) => self.bool(x, node)?,
-            Expr::Binary(Binary::And, x) => {
-                Bool::And(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?)))
-            }
-            Expr::Binary(Binary::Or, x) => {
-                Bool::Or(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?)))
-            }
+            Expr::Binary(Binary::And, x) => Bool::And(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?))),
+            Expr::Binary(Binary::Or, x) => Bool::Or(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?))),
             Expr::Binary(Binary::Cmp(cmp), x) => {
                 let negate = |is_eq: bool, b: Bool| if is_eq { b } else { Bool::Not(Box::new(b)) };
                 let eq = *cmp == Cmp::Eq;
@@ -308,11 +300,9 @@ impl Lower {
                     _ => self.compare(*cmp, &x.0, &x.1, node)?,
                 }
             }
-            Expr::Pick(x) if x.1.sort() == Sort::Bool => Bool::Pick(Box::new((
-                self.bool(&x.0, node)?,
-                self.bool(&x.1, node)?,
-                self.bool(&x.2, node)?,
-            ))),
+            Expr::Pick(x) if x.1.sort() == Sort::Bool => {
+                Bool::Pick(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?, self.bool(&x.2, node)?)))
+            }
             _ => match self.exact(expr, node)? {
                 Some((Num::Valid(header), _)) => Bool::Valid(header),
                 Some((num, _)) => Bool::NonZero(num),
@@ -398,9 +388,7 @@ impl Lower {
         match header {
             Hdr::Fixed(header) => *header,
             Hdr::Stack(stack, _) | Hdr::Last(stack) => self.code.stacks[usize::from(*stack)].items[0],
-            Hdr::Member(union, member) => {
-                self.code.unions[usize::from(self.sample_union(union))][usize::from(*member)]
-            }
+            Hdr::Member(union, member) => self.code.unions[usize::from(self.sample_union(union))][usize::from(*member)],
         }
     }
 
@@ -436,9 +424,7 @@ impl Lower {
         }
         Ok(match expr {
             Expr::Field(header, index) => match self.field_at(*header, *index).0 {
-                FieldRef::Wide(bits) => {
-                    Big::Bits(bits, self.code.headers[usize::from(*header)].fields[*index].signed)
-                }
+                FieldRef::Wide(bits) => Big::Bits(bits, self.code.headers[usize::from(*header)].fields[*index].signed),
                 FieldRef::Var(header) => Big::Var(header),
                 FieldRef::Narrow(fld) => Big::Num(Num::Fld(fld), false),
                 FieldRef::Valid(header) => Big::Num(Num::Valid(header), false),
@@ -450,9 +436,7 @@ impl Lower {
             }
             Expr::Register(id, index) => Big::Register(*id, Box::new(self.low(index, 64, node)?)),
             Expr::Unary(Unary::BitNot, x) => Big::Not(Box::new(self.big(x, node)?)),
-            Expr::Binary(Binary::Math(op), x) => {
-                Big::Op(*op, Box::new((self.big(&x.0, node)?, self.big(&x.1, node)?)))
-            }
+            Expr::Binary(Binary::Math(op), x) => Big::Op(*op, Box::new((self.big(&x.0, node)?, self.big(&x.1, node)?))),
             Expr::Binary(Binary::SignExtend, x) => {
                 let bits = self.width_const(&x.1, node)?;
                 Big::SignExtend(Box::new(self.big(&x.0, node)?), bits)
@@ -461,11 +445,9 @@ impl Lower {
                 let bits = self.width_const(&x.1, node)?;
                 Big::Saturate(Box::new(self.big(&x.0, node)?), bits, *op == Binary::SatSigned)
             }
-            Expr::Pick(x) => Big::Pick(Box::new((
-                self.bool(&x.0, node)?,
-                self.big(&x.1, node)?,
-                self.big(&x.2, node)?,
-            ))),
+            Expr::Pick(x) => {
+                Big::Pick(Box::new((self.bool(&x.0, node)?, self.big(&x.1, node)?, self.big(&x.2, node)?)))
+            }
             _ => return Err(node.err("expected a number")),
         })
     }
@@ -473,9 +455,7 @@ impl Lower {
     /// The width of a cast: a constant.
     pub(super) fn width_const(&self, expr: &Expr, node: &Node<'_>) -> Result<u32> {
         match expr {
-            Expr::Const(value) if !value.negative() && (1..=4_096).contains(&value.low()) => {
-                Ok(value.low() as u32)
-            }
+            Expr::Const(value) if !value.negative() && (1..=4_096).contains(&value.low()) => Ok(value.low() as u32),
             _ => Err(node.err("expected a constant width from 1 to 4096")),
         }
     }

@@ -166,10 +166,7 @@ impl Lower {
             fields.push(Field { name: field.name.clone(), width, signed: field.signed, at });
         }
         if bit % 8 != 0 {
-            return Err(node.err(format!(
-                "the header \"{name}\" has {} bits, expected whole bytes",
-                bit - base * 8
-            )));
+            return Err(node.err(format!("the header \"{name}\" has {} bits, expected whole bytes", bit - base * 8)));
         }
         let fixed = bit / 8 - base;
         *end = base + fixed;
@@ -265,8 +262,7 @@ impl Lower {
         }
         let fields = &self.code.headers[usize::from(id)].fields;
         let index = fields.iter().position(|f| f.name == field_name);
-        let index =
-            index.ok_or_else(|| field.err(format!("\"{header_name}\" has no field \"{field_name}\"")))?;
+        let index = index.ok_or_else(|| field.err(format!("\"{header_name}\" has no field \"{field_name}\"")))?;
         self.used.insert((id, index));
         Ok((id, index))
     }

@@ -66,9 +66,7 @@ pub(super) fn load(json: &[u8]) -> Result<Program> {
         };
         let failed = |problem: String| LoadError { path: "$".into(), problem };
         match thread.spawn_scoped(scope, run) {
-            Ok(handle) => handle
-                .join()
-                .unwrap_or_else(|_| Err(failed("the loader failed on this document".into()))),
+            Ok(handle) => handle.join().unwrap_or_else(|_| Err(failed("the loader failed on this document".into()))),
             Err(error) => Err(failed(format!("no thread for loading: {error}"))),
         }
     })

@@ -81,9 +81,7 @@ impl Lower {
             Expr::Binary(Binary::Math(BigOp::And), x) => {
                 // Under a mask only its bits are wanted of the other side.
                 let mask_bits = |e: &Expr| match e {
-                    Expr::Const(c) if !c.negative() && *c <= Wide::from_u64(u64::MAX) => {
-                        64 - c.low().leading_zeros()
-                    }
+                    Expr::Const(c) if !c.negative() && *c <= Wide::from_u64(u64::MAX) => 64 - c.low().leading_zeros(),
                     _ => 64,
                 };
                 let want = width.min(mask_bits(&x.0)).min(mask_bits(&x.1)).max(1);
@@ -280,9 +278,7 @@ impl Lower {
             BigOp::Or | BigOp::Xor if small => {
                 Some((if math == BigOp::Or { NumOp::Or } else { NumOp::Xor }, (I64_MIN, I64_MAX)))
             }
-            BigOp::Shl if b.0 >= 0 && b.1 <= 63 => {
-                corners(|x, s| x.checked_mul(1i128 << s)).map(|r| (NumOp::Shl, r))
-            }
+            BigOp::Shl if b.0 >= 0 && b.1 <= 63 => corners(|x, s| x.checked_mul(1i128 << s)).map(|r| (NumOp::Shl, r)),
             BigOp::Shr if b.0 >= 0 => {
                 let range = (a.0.min(0), a.1.max(0));
                 Some((if a.0 < 0 { NumOp::ShrSigned } else { NumOp::ShrUnsigned }, range))

@@ -34,10 +34,8 @@ impl Lower {
                 ops.push(self.parser_op(&op)?);
             }
             let select = self.select(state, &target)?;
-            let does: Vec<Op> = ops
-                .iter()
-                .filter_map(|op| if let ParseOp::Do(op) = op { Some(op.clone()) } else { None })
-                .collect();
+            let does: Vec<Op> =
+                ops.iter().filter_map(|op| if let ParseOp::Do(op) = op { Some(op.clone()) } else { None }).collect();
             self.code.states.push(State { ops, select, registers: registers_of(&does) });
         }
         Ok(())
@@ -147,7 +145,11 @@ impl Lower {
                     self.value_sets[usize::from(set)].widths = widths.clone();
                     cases.push(SelectCase::Set { set, mask, next });
                 }
-                other => return Err(node.get("type")?.err(format!("found \"{other}\", expected default, hexstr or parse_vset"))),
+                other => {
+                    return Err(node
+                        .get("type")?
+                        .err(format!("found \"{other}\", expected default, hexstr or parse_vset")));
+                }
             }
         }
         if parts.is_empty() {

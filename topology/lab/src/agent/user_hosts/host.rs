@@ -252,7 +252,8 @@ fn unsolicited_advert(mac: [u8; 6], address: Ipv6Addr) -> Vec<u8> {
     message.extend(address.octets());
     message.extend([2, 1]);
     message.extend(mac);
-    let pseudo = [&address.octets()[..], &all_nodes.octets(), &[0, 0, 0, message.len() as u8, 0, 0, 0, 58], &message].concat();
+    let pseudo =
+        [&address.octets()[..], &all_nodes.octets(), &[0, 0, 0, message.len() as u8, 0, 0, 0, 58], &message].concat();
     let sum = crate::checksum::internet(&pseudo);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let mut out = vec![0x33, 0x33, 0, 0, 0, 1];

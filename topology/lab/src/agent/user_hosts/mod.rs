@@ -27,7 +27,10 @@ const BURST: usize = 256;
 #[serde(rename_all = "snake_case")]
 pub enum Ask {
     /// Echo requests, all at once, repeated every half second until answered or the time is over.
-    Ping { pairs: Vec<(String, IpAddr)>, timeout_ms: u64 },
+    Ping {
+        pairs: Vec<(String, IpAddr)>,
+        timeout_ms: u64,
+    },
     /// Gratuitous ARP and unsolicited neighbour advertisements from every host.
     Announce,
     Counters,
@@ -219,7 +222,8 @@ impl All {
     }
 
     fn resolve(&self, pairs: Vec<(String, IpAddr)>) -> io::Result<Vec<(usize, IpAddr)>> {
-        let find = |name: &String| self.names.get(name).copied().ok_or_else(|| invalid(format!("no host `{name}` here")));
+        let find =
+            |name: &String| self.names.get(name).copied().ok_or_else(|| invalid(format!("no host `{name}` here")));
         pairs.into_iter().map(|(name, to)| Ok((find(&name)?, to))).collect()
     }
 }

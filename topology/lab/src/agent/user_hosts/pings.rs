@@ -77,7 +77,8 @@ impl Pings {
                 touched.push(ping.host);
             }
         }
-        let over: Vec<u64> = self.jobs.iter().filter(|(_, j)| j.left == 0 || j.deadline <= now).map(|(id, _)| *id).collect();
+        let over: Vec<u64> =
+            self.jobs.iter().filter(|(_, j)| j.left == 0 || j.deadline <= now).map(|(id, _)| *id).collect();
         for id in over {
             let Some(mut job) = self.jobs.remove(&id) else { continue };
             for ping in &job.pings {
