@@ -20,7 +20,7 @@ const READ_RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Cycle {
     first: bool,
     generation: u32,
-    /// Slots written after this are not judged: a read may show them as they were before.
+    /// Slots whose write ended after this are not judged: a read may show them as they were before.
     clock: u32,
     waiting: VecDeque<ReadScope>,
     departing: Option<ReadScope>,
@@ -87,7 +87,7 @@ impl Reconciler {
             let slot = known.unwrap_or_else(|| self.table.slot(&entity.key));
             let s = self.table.get_mut(slot);
             s.seen = generation;
-            if s.flying || (!first && s.written >= clock) {
+            if s.flying || (!first && s.written > clock) {
                 continue;
             }
             if s.wanted.is_none() {
@@ -126,7 +126,7 @@ impl Reconciler {
                 continue;
             }
             let s = self.table.get(slot);
-            if s.seen == cycle.generation || s.flying || (!cycle.first && s.written >= cycle.clock) {
+            if s.seen == cycle.generation || s.flying || (!cycle.first && s.written > cycle.clock) {
                 continue;
             }
             let readable = !self.unreadable.iter().any(|scope| scope.holds(&s.key));

@@ -172,19 +172,18 @@ impl Reconciler {
     fn batch_refused(&mut self, flight: &Flight, fault: &Fault, now: Nanos) {
         self.counters.write_errors += 1;
         let alone = flight.ops.len() == 1;
+        let lost = matches!(fault.code, Code::DeadlineExceeded | Code::Unavailable | Code::Cancelled);
         let splits = !matches!(fault.code, Code::PermissionDenied | Code::Unavailable | Code::Cancelled);
         if splits && !alone {
             self.batch = (flight.ops.len() / 2).max(1);
         }
         for op in &flight.ops {
             self.land(op);
-            if alone {
+            if alone && !lost {
                 // A server may answer a batch of one with the update's own code.
                 self.refused(op, fault.clone(), now);
-            } else {
-                if !splits {
-                    self.fail(op.slot, fault.clone(), now);
-                }
+            } else if alone || !splits {
+                self.fail(op.slot, fault.clone(), now);
             }
             self.consider(op.slot);
         }
