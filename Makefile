@@ -25,7 +25,6 @@ build: setup ## Build everything (development profile)
 	$(CARGO) build --workspace --locked
 
 test: setup ## Every test; those that build networks need root
-	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
 
 lint: ## Formatting and clippy

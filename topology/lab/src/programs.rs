@@ -32,11 +32,11 @@ pub fn agent() -> Result<PathBuf, LabError> {
     const VARIABLE: &str = "PERGOLA_LAB_AGENT";
     if std::env::var_os(VARIABLE).is_none()
         && let Ok(own) = std::env::current_exe()
-        && own.file_name().is_some_and(|n| n == "pergola" || n == "pergola-lab")
+        && own.file_name().is_some_and(|n| n == "pergola")
     {
         return Ok(own);
     }
-    find("pergola-lab", VARIABLE).or_else(|_| find("pergola", VARIABLE))
+    find("pergola", VARIABLE)
 }
 
 /// The folder of our binary; for a test in `target/debug/deps`, also the one above.
