@@ -6,6 +6,7 @@
 #include "headers.p4"
 #include "parser.p4"
 #include "ingress/filtering.p4"
+#include "ingress/answer.p4"
 #include "ingress/line.p4"
 #include "ingress/hashing.p4"
 #include "ingress/qos.p4"
@@ -21,6 +22,7 @@ const bit<32> INSTANCE_INGRESS_CLONE = 1;
 
 control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
     Filtering() filtering;
+    Answer() answer;
     LineUp() line_up;
     SliceTc() slice_tc;
     ChainClassify() chain_classify;
@@ -50,6 +52,8 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
         }
 
         filtering.apply(hdr, local, std);
+        answer.apply(hdr, local, std);
+        if (local.answered == 1) { exit; }
         line_up.apply(hdr, local, std);
         slice_tc.apply(hdr, local, std);
         upf.apply(hdr, local, std);
@@ -62,6 +66,13 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
             forwarding.apply(hdr, local, std);
         }
         acl.apply(hdr, local, std);
+        // No hop is left: the controller tells the sender.
+        if (local.routed == 1 && local.drop == 0 && std.mcast_grp == 0 &&
+            ((hdr.ipv4.isValid() && hdr.ipv4.ttl <= 1) || (hdr.ipv6.isValid() && hdr.ipv6.hop_limit <= 1))) {
+            local.punt_id = PUNT_EXPIRED;
+            clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
+            local.drop = 1;
+        }
         if (local.to_line == 1) { line_down.apply(hdr, local, std); }
         if (local.skip_next == 0 && local.drop == 0) {
             pre_next.apply(hdr, local);

@@ -40,6 +40,17 @@ const bit<8> PROTO_TCP    = 6;
 const bit<8> PROTO_UDP    = 17;
 const bit<8> PROTO_ICMPV6 = 58;
 
+const bit<16> ARP_REQUEST = 1;
+const bit<16> ARP_REPLY   = 2;
+
+const bit<8>  NDP_SOLICITATION      = 135;
+const bit<8>  NDP_ADVERTISEMENT     = 136;
+const bit<8>  NDP_SOURCE_LINK_LAYER = 1;
+const bit<8>  NDP_TARGET_LINK_LAYER = 2;
+/* Solicitation or advertisement with one link-layer address, and without options. */
+const bit<16> NDP_LENGTH            = 32;
+const bit<16> NDP_BARE_LENGTH       = 24;
+
 const bit<16> UDP_PORT_GTPU = 2152;
 const bit<8>  GTPU_GPDU     = 255;
 const bit<8>  GTPU_EXT_PSC  = 0x85;
@@ -170,6 +181,16 @@ header icmp_t {
     bit<16> checksum;
 }
 
+/* Neighbour solicitation and advertisement behind `icmp_t`, with the first option: a link-layer address. */
+header ndp_t {
+    bit<8>  flags;
+    bit<24> reserved;
+    ipv6_t  target;
+    bit<8>  option_type;
+    bit<8>  option_len;
+    mac_t   option_mac;
+}
+
 header igmp_t {
     bit<8>  type;
     bit<8>  max_resp;
@@ -228,6 +249,7 @@ struct headers_t {
     tcp_t          tcp;
     udp_t          udp;
     icmp_t         icmp;
+    ndp_t          ndp;
     igmp_t         igmp;
     gtpu_t         gtpu;
     gtpu_options_t gtpu_options;
@@ -256,6 +278,8 @@ struct local_t {
     bit<3>     pcp;
     vrf_t      vrf;
     bit<16>    eth_type;        // behind tags and PPPoE
+
+    bit<1>     answered;        // the packet is an answer of this switch to where it came from
 
     // Forwarding.
     bit<3>     fwd;

@@ -127,7 +127,7 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         transition select(hdr.ipv6.next_header) {
             PROTO_TCP: tcp;
             PROTO_UDP: udp;
-            PROTO_ICMPV6: icmp;
+            PROTO_ICMPV6: icmpv6;
             default: accept;
         }
     }
@@ -143,6 +143,23 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         packet.extract(hdr.icmp);
         local.icmp_type = hdr.icmp.type;
         local.icmp_code = hdr.icmp.code;
+        transition accept;
+    }
+
+    state icmpv6 {
+        packet.extract(hdr.icmp);
+        local.icmp_type = hdr.icmp.type;
+        local.icmp_code = hdr.icmp.code;
+        transition select(hdr.icmp.type, hdr.ipv6.payload_len) {
+            (NDP_SOLICITATION, NDP_LENGTH): ndp;
+            (NDP_ADVERTISEMENT, NDP_BARE_LENGTH): accept;
+            (NDP_ADVERTISEMENT, _): ndp;
+            default: accept;
+        }
+    }
+
+    state ndp {
+        packet.extract(hdr.ndp);
         transition accept;
     }
 
@@ -245,10 +262,16 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 #define IPV4_FIELDS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
                          h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst }
 
+/* With the pseudo-header of RFC 8200 8.1. */
+#define NDP_FIELDS(h) { h.ipv6.src, h.ipv6.dst, 16w0, h.ipv6.payload_len, 24w0, PROTO_ICMPV6, \
+                        h.icmp.type, h.icmp.code, h.ndp.flags, h.ndp.reserved, h.ndp.target, \
+                        h.ndp.option_type, h.ndp.option_len, h.ndp.option_mac }
+
 control FabricVerifyChecksum(inout headers_t hdr, inout local_t local) {
     apply {
         verify_checksum(hdr.ipv4.isValid() && hdr.ipv4.ihl == 5, IPV4_FIELDS(hdr.ipv4),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.ndp.isValid() && hdr.ipv6.payload_len == NDP_LENGTH, NDP_FIELDS(hdr), hdr.icmp.checksum, HashAlgorithm.csum16);
     }
 }
 
@@ -258,6 +281,8 @@ control FabricComputeChecksum(inout headers_t hdr, inout local_t local) {
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
         update_checksum(hdr.outer_ipv4.isValid(), IPV4_FIELDS(hdr.outer_ipv4),
                         hdr.outer_ipv4.hdr_checksum, HashAlgorithm.csum16);
+        update_checksum(hdr.ndp.isValid() && local.answered == 1, NDP_FIELDS(hdr),
+                        hdr.icmp.checksum, HashAlgorithm.csum16);
     }
 }
 
@@ -282,6 +307,7 @@ control FabricDeparser(packet_out packet, in headers_t hdr) {
         packet.emit(hdr.tcp);
         packet.emit(hdr.udp);
         packet.emit(hdr.icmp);
+        packet.emit(hdr.ndp);
         packet.emit(hdr.igmp);
         packet.emit(hdr.gtpu);
         packet.emit(hdr.gtpu_options);

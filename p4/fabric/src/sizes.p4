@@ -5,6 +5,7 @@
 // Reserved numbers that the controller shares (p4/pipeline/src/reserved.rs).
 #define CPU_PORT            255
 #define CPU_CLONE_SESSION   500
+#define PUNT_EXPIRED        5
 
 // Fabric.
 #define INGRESS_VLAN_SIZE   32768
@@ -22,6 +23,7 @@
 #define ACL_SIZE            8192
 #define EGRESS_VLAN_SIZE    65536
 #define REPLICA_SIZE        4096
+#define NEIGHBOUR_SIZE      131072
 
 // Subscriber lines.
 #define LINE_SIZE           32768

@@ -12,6 +12,10 @@ pub const PUNT_PROTOCOL: u16 = 1;
 pub const PUNT_GLEAN: u16 = 2;
 /// An operator's rule.
 pub const PUNT_POLICY: u16 = 3;
+/// ARP or NDP that the switch has answered itself: to learn from, not to answer.
+pub const PUNT_ANSWERED: u16 = 4;
+/// A packet to be routed whose time to live is over.
+pub const PUNT_EXPIRED: u16 = 5;
 
 /// Forwarding decisions of `fwd_classifier`.
 pub const FWD_BRIDGING: u8 = 0;

@@ -39,10 +39,17 @@ control PreNext(inout headers_t hdr, inout local_t local) {
         next_mpls_counter.count();
     }
 
+    /* Under the label of the switch: which host or instance there. */
+    action set_service(label_t label) {
+        local.push_service = 1;
+        local.service_label = label;
+        next_mpls_counter.count();
+    }
+
     /* One label for all members of a group. */
     table next_mpls {
         key = { local.next_id : exact @name("next_id"); }
-        actions = { set_label; @defaultonly NoAction; }
+        actions = { set_label; set_service; @defaultonly NoAction; }
         const default_action = NoAction();
         counters = next_mpls_counter;
         size = NEXT_SIZE;

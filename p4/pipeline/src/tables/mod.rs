@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod acl_ipv6;
 pub mod applications;
+pub mod arp_answers;
 pub mod bridging;
 pub mod chain_classifier;
 pub mod chain_classifier_v6;
@@ -27,6 +28,7 @@ pub mod ipv6_unicast;
 pub mod line_down;
 pub mod line_up;
 pub mod mpls;
+pub mod ndp_answers;
 pub mod next_hashed;
 pub mod next_mpls;
 pub mod next_multicast;
@@ -49,6 +51,7 @@ pub const ALL: &[&TableDef] = &[
     &acl::TABLE,
     &acl_ipv6::TABLE,
     &applications::TABLE,
+    &arp_answers::TABLE,
     &bridging::TABLE,
     &chain_classifier::TABLE,
     &chain_classifier_v6::TABLE,
@@ -73,6 +76,7 @@ pub const ALL: &[&TableDef] = &[
     &line_down::TABLE,
     &line_up::TABLE,
     &mpls::TABLE,
+    &ndp_answers::TABLE,
     &next_hashed::TABLE,
     &next_mpls::TABLE,
     &next_multicast::TABLE,
