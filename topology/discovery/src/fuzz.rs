@@ -4,7 +4,7 @@ use crate::dhcp::Circuit;
 use crate::guard::GuardConfig;
 use crate::hosts::HostsConfig;
 use crate::links::LinksConfig;
-use crate::machine::{Change, Input, MILLIS, Nanos, Output, SECONDS};
+use crate::machine::{Change, Input, MILLIS, Nanos, Output, SECONDS, Why};
 use crate::net::{DhcpRelay, Net, PortRef, PortRole, PortVlans, RouterAdvert};
 use crate::testnet::TestNet;
 use crate::wire::dhcp::{Dhcp4, Relay6, RelayInfo, leased6};
@@ -70,6 +70,8 @@ pub fn fabric() -> TestNet {
     n
 }
 
+const WHYS: [Why; 5] = [Why::Rule, Why::Answered, Why::Unknown, Why::Expired, Why::Mirrored];
+
 /// All machines together: each step of `data` is a frame on a port, a port or device state, or time. Checks that what
 /// comes out is well formed, goes to known ports and stays in proportion.
 pub fn machines(data: &[u8]) {
@@ -90,7 +92,7 @@ pub fn machines(data: &[u8]) {
         let (frame, next) = tail.split_at(usize::from(*len).min(tail.len()));
         rest = next;
         match kind % 8 {
-            0..=4 => all.packet_in(at, frame, &net, now, &mut out),
+            0..=4 => all.packet_in(at, frame, WHYS[usize::from(*kind / 8) % WHYS.len()], &net, now, &mut out),
             5 => all.handle(&Input::Port { at, up: len % 2 == 0 }, &net, now, &mut out),
             6 => all.handle(&Input::Device { device: &at.device, connected: len % 2 == 0 }, &net, now, &mut out),
             _ => {

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`links`] | signed LLDP out of every fabric port, links and cabling faults |
 //! | [`hosts`] | host table: learning, moves, dual homing, aging, duplicates, spoofing |
-//! | [`respond`] | gateway ARP and NDP, proxy for known hosts, echo, router advertisements |
+//! | [`respond`] | gateway ARP and NDP, proxy for known hosts, echo, router advertisements, ICMP errors |
 //! | [`dhcp`] | DHCPv4 and DHCPv6 relay |
 //! | [`multicast`] | IGMP and MLD querier and membership |
 //!
@@ -37,7 +37,7 @@ pub mod respond;
 pub use guard::{Guard, GuardConfig};
 pub use machine::{
     Alarm, AlarmKind, Change, Host, Input, Learned, LinkLoss, MILLIS, Nanos, Observation, Output, PacketMachine, Punt,
-    PuntAction, PuntTo, SECONDS,
+    PuntAction, PuntTo, SECONDS, Why,
 };
 pub use machines::Machines;
 pub use net::{DhcpRelay, Gateway, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
@@ -51,6 +51,7 @@ pub fn standard_machines(guard: GuardConfig, links: links::LinksConfig, hosts: h
     all.add(Box::new(respond::Neighbors::default()));
     all.add(Box::new(respond::Echo::default()));
     all.add(Box::new(respond::RouterAdverts::new(seed)));
+    all.add(Box::new(respond::Unreachable::default()));
     all.add(Box::new(dhcp::DhcpRelay4::default()));
     all.add(Box::new(dhcp::DhcpRelay6::default()));
     all.add(Box::new(multicast::Multicast::new(multicast::MulticastConfig::default())));

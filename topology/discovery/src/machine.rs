@@ -23,6 +23,11 @@ pub trait PacketMachine: Send {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>);
 
+    /// Whether packets that came for this reason are for this machine. Those of a rule have to be wanted as well.
+    fn takes(&self, why: Why) -> bool {
+        why == Why::Rule
+    }
+
     /// When `handle` wants [`Input::Tick`] next; `None` when nothing is pending.
     fn next_timeout(&self) -> Option<Nanos>;
 
@@ -32,11 +37,27 @@ pub trait PacketMachine: Send {
     }
 }
 
+/// Why a switch sent a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// A rule that [`PacketMachine::wants`] asked for.
+    #[default]
+    Rule,
+    /// A question that the switch has answered itself: worth learning from.
+    Answered,
+    /// It was to be routed to an address in a subnet of the fabric that no host is known for. The switch dropped it.
+    Unknown,
+    /// It was to be routed, and its time to live was over. The switch dropped it.
+    Expired,
+    /// An operator's rule wants a copy here.
+    Mirrored,
+}
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
     /// A frame as it was on the wire of port `at`, tags included.
-    PacketIn { at: &'a PortRef, frame: &'a Frame<'a> },
+    PacketIn { at: &'a PortRef, frame: &'a Frame<'a>, why: Why },
     /// The switch itself says that a port went up or down (gNMI). A device that never says so has no gNMI.
     Port { at: &'a PortRef, up: bool },
     /// Whether packets can be sent to and received from a device by us now (session up and we are primary).

@@ -1,7 +1,7 @@
 //! All packet machines behind one door: parse once, guard against floods, dispatch to those that want the packet.
 
 use crate::guard::{Guard, GuardConfig};
-use crate::machine::{Alarm, AlarmKind, Input, Nanos, Output, PacketMachine, Punt, PuntTo};
+use crate::machine::{Alarm, AlarmKind, Input, Nanos, Output, PacketMachine, Punt, PuntTo, Why};
 use crate::net::{Net, PortRef, PortRole};
 use crate::wire::{ETH_IPV4, ETH_IPV6, Frame, Ip};
 
@@ -10,11 +10,12 @@ pub struct Machines {
     members: Vec<(Vec<Punt>, Box<dyn PacketMachine>)>,
     guard: Guard,
     malformed: u64,
+    mirrored: u64,
 }
 
 impl Machines {
     pub fn new(guard: GuardConfig) -> Self {
-        Machines { members: Vec::new(), guard: Guard::new(guard), malformed: 0 }
+        Machines { members: Vec::new(), guard: Guard::new(guard), malformed: 0, mirrored: 0 }
     }
 
     /// Adds a machine; those added first see a packet first.
@@ -38,7 +39,15 @@ impl Machines {
     }
 
     /// A raw frame from the CPU port of a switch, with the port on which the switch got it.
-    pub fn packet_in(&mut self, at: &PortRef, bytes: &[u8], net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+    pub fn packet_in(
+        &mut self,
+        at: &PortRef,
+        bytes: &[u8],
+        why: Why,
+        net: &dyn Net,
+        now: Nanos,
+        out: &mut Vec<Output>,
+    ) {
         let Ok(frame) = Frame::parse(bytes) else {
             self.malformed += 1;
             return;
@@ -47,10 +56,12 @@ impl Machines {
         if !infra && !self.guard.admit(at, now, out) {
             return;
         }
+        self.mirrored += u64::from(why == Why::Mirrored);
         let facts = Facts::of(&frame);
-        let input = Input::PacketIn { at, frame: &frame };
+        let input = Input::PacketIn { at, frame: &frame, why };
         for (wants, machine) in &mut self.members {
-            if wants.iter().any(|w| facts.matches(w)) {
+            let asked = matches!(why, Why::Unknown | Why::Expired) || wants.iter().any(|w| facts.matches(w));
+            if machine.takes(why) && asked {
                 machine.handle(&input, net, now, out);
             }
         }
@@ -74,6 +85,7 @@ impl Machines {
     /// `(machine, counter, value)`.
     pub fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
         let mut all = vec![("dispatch", "malformed", self.malformed), ("dispatch", "over_rate", self.guard.dropped())];
+        all.push(("dispatch", "mirrored", self.mirrored));
         for (_, m) in &self.members {
             all.extend(m.counters().into_iter().map(|(name, value)| (m.name(), name, value)));
         }

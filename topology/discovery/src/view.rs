@@ -41,6 +41,11 @@ impl From<Mac> for MacAddr {
     }
 }
 
+/// The end of an intended link that is not described beyond that.
+fn fabric_port() -> Port {
+    Port { role: PortRole::Infra, enabled: true, vlans: PortVlans::default(), twin: None }
+}
+
 fn tags_of(tagging: Tagging) -> Tags {
     match tagging {
         Tagging::Untagged => Tags::None,
@@ -132,11 +137,18 @@ impl ViewNet<'_> {
 
 impl Net for ViewNet<'_> {
     fn port(&self, at: &PortRef) -> Option<Port> {
-        self.0.port(&at.id()?).map(|p| self.to_port(p))
+        let id = at.id()?;
+        match self.0.port(&id) {
+            Some(port) => Some(self.to_port(port)),
+            None => self.0.is_fabric_port(&id).then(fabric_port),
+        }
     }
 
     fn visit_ports(&self, visit: &mut dyn FnMut(PortRef, Port)) {
         self.0.ports().for_each(|p| visit((&p.id).into(), self.to_port(p)));
+        // A link's ends need no description of their own.
+        let ends = self.0.links().flat_map(|l| l.id.ends()).filter(|end| self.0.port(end).is_none());
+        ends.for_each(|end| visit(end.into(), fabric_port()));
     }
 
     fn intended_peer(&self, at: &PortRef) -> Option<PortRef> {
@@ -275,7 +287,11 @@ impl Net for ViewNet<'_> {
     // These two are asked for every packet, so they do without the hosts of the port.
 
     fn role(&self, at: &PortRef) -> Option<PortRole> {
-        self.0.port(&at.id()?).map(|p| self.role_of(p))
+        let id = at.id()?;
+        match self.0.port(&id) {
+            Some(port) => Some(self.role_of(port)),
+            None => self.0.is_fabric_port(&id).then_some(PortRole::Infra),
+        }
     }
 
     fn classify(&self, at: &PortRef, tags: Tags) -> Option<u16> {
@@ -413,7 +429,6 @@ mod tests {
             ),
             ("link/leaf1/1~spine1/1", json!({"id": "leaf1/1~spine1/1"})),
             ("port/leaf1/1", json!({"id": "leaf1/1"})),
-            ("port/spine1/1", json!({"id": "spine1/1"})),
             ("port/spine1/9", json!({"id": "spine1/9"})),
             ("port/leaf1/3", json!({"id": "leaf1/3", "mode": {"native": {"native": 10, "tagged": [20]}}})),
             (
@@ -462,6 +477,11 @@ mod tests {
         let role = |at: &str| n.port(&p(at)).map(|p| p.role);
         assert_eq!((role("leaf1/1"), role("leaf1/3")), (Some(PortRole::Infra), Some(PortRole::Edge)));
         assert_eq!((role("spine1/9"), role("spine1/77")), (Some(PortRole::Unknown), None));
+        // A link's end that nobody described beyond that.
+        assert_eq!((role("spine1/1"), n.role(&p("spine1/1"))), (Some(PortRole::Infra), Some(PortRole::Infra)));
+        let mut all = Vec::new();
+        n.visit_ports(&mut |at, _| all.push(at));
+        assert_eq!(all.iter().filter(|at| **at == p("spine1/1")).count(), 1);
         assert_eq!(n.intended_peer(&p("spine1/1")), Some(p("leaf1/1")));
         assert_eq!(n.paired_leaf("leaf2").as_deref(), Some("leaf1"));
         assert_eq!(n.router_mac("leaf2"), Some(Mac([2, 0, 0, 0, 0xff, 2])));

@@ -73,7 +73,7 @@ fn from_client(data: &[u8], tags: Tags) -> Vec<u8> {
 fn give(m: &mut dyn PacketMachine, net: &TestNet, at: &PortRef, bytes: &[u8], now: Nanos) -> Vec<Output> {
     let frame = Frame::parse(bytes).unwrap();
     let mut out = Vec::new();
-    m.handle(&Input::PacketIn { at, frame: &frame }, net, now, &mut out);
+    m.handle(&Input::PacketIn { at, frame: &frame, why: Default::default() }, net, now, &mut out);
     out
 }
 

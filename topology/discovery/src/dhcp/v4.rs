@@ -153,7 +153,7 @@ impl PacketMachine for DhcpRelay4 {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } if frame.ether_type == ETH_IPV4 => {
+            Input::PacketIn { at, frame, .. } if frame.ether_type == ETH_IPV4 => {
                 let Some(vlan) = net.classify(at, frame.tags) else { return };
                 let Ok(ip) = Ip::parse(frame) else { return };
                 let Ok(udp) = ip.udp() else { return };

@@ -149,7 +149,7 @@ impl PacketMachine for DhcpRelay6 {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } if frame.ether_type == ETH_IPV6 => {
+            Input::PacketIn { at, frame, .. } if frame.ether_type == ETH_IPV6 => {
                 let Some(vlan) = net.classify(at, frame.tags) else { return };
                 let Ok(ip) = Ip::parse(frame) else { return };
                 let (Ok(udp), Some(from)) = (ip.udp(), ip.src6()) else { return };

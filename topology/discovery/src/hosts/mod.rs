@@ -16,12 +16,12 @@ mod tests;
 
 use crate::machine::{
     Alarm, AlarmKind, Change, Host, Input, Learned, MILLIS, Nanos, Observation, Output, PacketMachine, Punt,
-    PuntAction, PuntTo, SECONDS,
+    PuntAction, PuntTo, SECONDS, Why,
 };
 use crate::net::{Net, PortRef};
 use crate::timers::{Jitter, Timers};
 use crate::wire::{ETH_ARP, ETH_IPV4, ETH_IPV6, Mac, Tags};
-pub(crate) use probe::ask_everywhere;
+pub(crate) use probe::{ask, ask_everywhere};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -311,7 +311,7 @@ impl PacketMachine for Hosts {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } => self.packet(at, frame, net, now, out),
+            Input::PacketIn { at, frame, .. } => self.packet(at, frame, net, now, out),
             Input::Port { at, up } => self.port_state(at, *up, net, now, out),
             Input::Device { device, connected: true } => {
                 self.connected.insert((*device).into());
@@ -322,6 +322,10 @@ impl PacketMachine for Hosts {
             Input::Changed(change) => self.changed(*change, net, now),
             Input::Tick => self.tick(net, now, out),
         }
+    }
+
+    fn takes(&self, why: Why) -> bool {
+        matches!(why, Why::Rule | Why::Answered)
     }
 
     fn next_timeout(&self) -> Option<Nanos> {

@@ -4,7 +4,7 @@ use super::{Due, Hosts, Key, WANT_FIRST, WANT_LAST};
 use crate::machine::{Nanos, Output};
 use crate::net::{Net, PortRef};
 use crate::wire::{Mac, Tags, arp, ndp};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An ARP request or neighbour solicitation for `ip` out of `at`: to `owner` alone, or to everybody.
 /// The source is the gateway of the VLAN, or nobody where it has none (RFC 5227 §2.1.1).
@@ -37,7 +37,38 @@ pub(crate) fn ask_everywhere(net: &dyn Net, vlan: u16, ip: IpAddr, out: &mut Vec
     out.extend(ports.iter().filter_map(|(at, tags)| ask(net, at, vlan, *tags, ip, None)));
 }
 
+/// Tells the neighbours on a leaf which a host has left that it is reached through the gateway now: an ARP announcement
+/// (RFC 5227 §2.3) and an unsolicited advertisement (RFC 4861 §7.2.6) in its name. Addresses that are not routed are left
+/// out.
+pub(super) fn announce_gone(net: &dyn Net, device: &str, vlan: u16, ips: &[IpAddr], out: &mut Vec<Output>) {
+    let Some(mac) = net.router_mac(device) else { return };
+    let mut ports = Vec::new();
+    net.visit_edge_ports(vlan, &mut |at, tags| {
+        if *at.device == *device {
+            ports.push((at, tags));
+        }
+    });
+    for ip in ips.iter().filter(|ip| net.gateway_for(vlan, **ip).is_some()) {
+        for (at, tags) in &ports {
+            let frame = match ip {
+                IpAddr::V4(ip) => arp::request(mac, *ip, *ip, Mac::BROADCAST, *tags),
+                IpAddr::V6(ip) => ndp::advertise(*ip, mac, false, true, (Mac::ZERO, Ipv6Addr::UNSPECIFIED), mac, *tags),
+            };
+            out.push(Output::PacketOut { at: at.clone(), frame });
+        }
+    }
+}
+
 impl Hosts {
+    /// [`announce_gone`] for a host that has no port on the old one's switch any more.
+    pub(super) fn announce_moved(&self, key: Key, old: &PortRef, net: &dyn Net, out: &mut Vec<Output>) {
+        let Some(e) = self.table.get(&key) else { return };
+        if !e.locations.is_empty() && !e.locations.iter().any(|l| l.device == old.device) {
+            let ips: Vec<IpAddr> = e.ips.iter().map(|(ip, _)| *ip).collect();
+            announce_gone(net, &old.device, key.0, &ips, out);
+        }
+    }
+
     /// A round of aging.
     pub(super) fn age(&mut self, key: Key, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         let c = &self.config;
@@ -94,8 +125,10 @@ impl Hosts {
         let Some(e) = self.table.get_mut(&key) else { return };
         let Some(leg) = &mut e.leg else { return };
         if leg.tries >= self.config.probes || self.down.contains(&leg.old) {
+            let old = leg.old.clone();
             e.leg = None;
             self.count.moved += 1;
+            self.announce_moved(key, &old, net, out);
             return;
         }
         leg.tries += 1;

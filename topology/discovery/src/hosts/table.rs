@@ -150,6 +150,7 @@ impl Hosts {
                 e.leg = None;
             }
             self.relocate(key, vec![at.clone()]);
+            self.announce_moved(key, &old, net, out);
         }
         *changed = true;
         true

@@ -107,7 +107,7 @@ impl World {
 
     fn arrive(&mut self, at: &PortRef, bytes: &[u8]) {
         let frame = Frame::parse(bytes).unwrap();
-        self.input(&Input::PacketIn { at, frame: &frame });
+        self.input(&Input::PacketIn { at, frame: &frame, why: Default::default() });
     }
 
     fn says(&mut self, at: &PortRef, mac: Mac, from: IpAddr, op: Op, target: IpAddr) {
@@ -230,6 +230,16 @@ fn a_host_moves_and_is_found_at_its_new_port() {
     assert_eq!(w.known(9).unwrap().locations, [p("leaf3", 2)]);
     assert_eq!(w.counter("moved"), 1);
     assert!(w.alarms().is_empty());
+    // Neighbours on the leaf it has left hear that the way to it is the gateway now.
+    let told: Vec<(String, Arp)> = w
+        .asked
+        .iter()
+        .map(|(at, frame)| (at.to_string(), Arp::parse(Frame::parse(frame).unwrap().payload).unwrap()))
+        .collect();
+    let ports: Vec<&str> = told.iter().map(|(at, _)| at.as_str()).collect();
+    assert_eq!(ports, ["leaf1/1", "leaf1/2", "leaf1/3"]);
+    assert!(told.iter().all(|(_, arp)| arp.is_gratuitous() && IpAddr::V4(arp.sender_ip) == ip(9)));
+    assert!(told.iter().all(|(_, arp)| arp.sender_mac == Mac([2, 0, 0, 0, 0xff, 1])));
 }
 
 #[test]
@@ -357,7 +367,9 @@ fn a_move_to_the_paired_leaf_is_a_move() {
     assert_eq!(w.known(9).unwrap().locations, [p("leaf2", 1)], "reachable at once");
     w.run(5 * SECONDS);
     assert_eq!(w.known(9).unwrap().locations, [p("leaf2", 1)]);
-    assert_eq!(w.asked.iter().filter(|(at, _)| *at == p("leaf1", 1)).count(), 3);
+    // Three questions, then word for the neighbours there.
+    assert_eq!(w.asked.iter().filter(|(at, _)| *at == p("leaf1", 1)).count(), 3 + 1);
+    assert_eq!(w.asked.iter().filter(|(at, _)| *at == p("leaf1", 2)).count(), 1);
 }
 
 #[test]

@@ -427,7 +427,7 @@ impl PacketMachine for Links {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } if frame.ether_type == ETH_LLDP => self.receive(at, frame, now, out),
+            Input::PacketIn { at, frame, .. } if frame.ether_type == ETH_LLDP => self.receive(at, frame, now, out),
             Input::PacketIn { .. } => {}
             Input::Port { at, up } => self.port_state(at, *up, now, out),
             Input::Device { device, connected } => self.device_state(device, *connected, now),

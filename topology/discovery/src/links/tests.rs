@@ -72,7 +72,12 @@ impl World {
 
     fn arrive(&mut self, to: &PortRef, bytes: &[u8], out: &mut Vec<Output>) {
         let frame = Frame::parse(bytes).unwrap();
-        self.machine.handle(&Input::PacketIn { at: to, frame: &frame }, &self.net, self.now, out);
+        self.machine.handle(
+            &Input::PacketIn { at: to, frame: &frame, why: Default::default() },
+            &self.net,
+            self.now,
+            out,
+        );
     }
 
     fn inject(&mut self, to: &PortRef, bytes: &[u8]) {

@@ -485,7 +485,7 @@ impl PacketMachine for Multicast {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } => self.packet(at, frame, net, now, out),
+            Input::PacketIn { at, frame, .. } => self.packet(at, frame, net, now, out),
             Input::Changed(Change::All | Change::Topology | Change::Subnets) => self.rebuild(net, now, out),
             Input::Port { at, up: false } => self.port_down(at, out),
             Input::Port { at, up: true } => {

@@ -68,7 +68,7 @@ impl World {
 
     fn arrive(&mut self, at: &PortRef, bytes: &[u8]) {
         let frame = Frame::parse(bytes).unwrap();
-        self.input(&Input::PacketIn { at, frame: &frame });
+        self.input(&Input::PacketIn { at, frame: &frame, why: Default::default() });
     }
 
     fn run(&mut self, time: Nanos) {

@@ -27,7 +27,7 @@ impl PacketMachine for Echo {
     }
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, _now: Nanos, out: &mut Vec<Output>) {
-        let Input::PacketIn { at, frame } = input else { return };
+        let Input::PacketIn { at, frame, .. } = input else { return };
         let Ok(ip) = Ip::parse(frame) else { return };
         let Ok(request) = message(&ip) else { return };
         if !matches!(request[0], ECHO_REQUEST | ECHO6_REQUEST) {

@@ -5,10 +5,14 @@ mod neighbor;
 mod router_advert;
 #[cfg(test)]
 mod tests;
+mod unreachable;
+#[cfg(test)]
+mod unreachable_tests;
 
 pub use echo::Echo;
 pub use neighbor::{NeighborConfig, Neighbors};
 pub use router_advert::RouterAdverts;
+pub use unreachable::Unreachable;
 
 use crate::machine::Output;
 use crate::net::{Net, PortRef};

@@ -9,14 +9,19 @@
 //! | is this address free? (ARP probe, DAD) for a known host | passed to that host, which defends itself |
 //! | for an address outside of the VLAN's subnets | dropped |
 //! | anything else, gratuitous ARP, unsolicited NA | flooded in the VLAN |
+//!
+//! A flood is the frame itself on the leaf it came from. Hosts on other leaves reach its sender through the gateway and must
+//! not learn the sender's own address, so there the gateway asks, or announces the sender's IP address as its own.
 
 use super::{flood, pass_to};
-use crate::machine::{Input, Nanos, Output, PacketMachine, Punt, PuntAction, PuntTo};
+use crate::hosts::ask;
+use crate::machine::{Host, Input, Nanos, Output, PacketMachine, Punt, PuntAction, PuntTo};
 use crate::net::{Net, PortRef};
 use crate::wire::arp::{Arp, Op};
 use crate::wire::ip::Ip;
 use crate::wire::ndp::{Ndp, advertise};
-use crate::wire::{ETH_ARP, ETH_IPV6, Frame, Mac};
+use crate::wire::{ETH_ARP, ETH_IPV6, Frame, Mac, Tags, ethernet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,8 @@ struct Count {
 #[derive(Debug, Default)]
 pub struct Neighbors {
     config: NeighborConfig,
+    /// Ports that are down by their switch's word: a host there is not to be answered for.
+    down: HashSet<PortRef>,
     count: Count,
 }
 
@@ -57,7 +64,7 @@ enum Answer {
 
 impl Neighbors {
     pub fn new(config: NeighborConfig) -> Self {
-        Neighbors { config, count: Count::default() }
+        Neighbors { config, ..Neighbors::default() }
     }
 
     /// Who answers a question for `target` that came in at `at`. `dad`: the asker wants to use the address itself.
@@ -91,11 +98,11 @@ impl Neighbors {
             self.count.dropped += 1;
             return Answer::Done;
         }
-        match net.host_by_ip(vlan, target) {
+        let down = |host: &Host| !host.locations.is_empty() && host.locations.iter().all(|at| self.down.contains(at));
+        match net.host_by_ip(vlan, target).filter(|host| !down(host)) {
             Some(host) if host.mac == frame.src => {
                 // Nobody but itself has it: others may want to hear that, and a duplicate may answer.
-                self.count.flooded += 1;
-                flood(net, vlan, at, frame, out);
+                self.question(at, vlan, frame, target, dad, net, out);
                 Answer::Done
             }
             Some(host) if dad && !host.locations.is_empty() => {
@@ -110,11 +117,54 @@ impl Neighbors {
                 Answer::Proxy(net.proxy_mac(at, &host))
             }
             _ => {
-                self.count.flooded += 1;
-                flood(net, vlan, at, frame, out);
+                self.question(at, vlan, frame, target, dad, net, out);
                 Answer::Done
             }
         }
+    }
+
+    /// Asks everybody in the VLAN.
+    #[allow(clippy::too_many_arguments)]
+    fn question(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        target: IpAddr,
+        dad: bool,
+        net: &dyn Net,
+        out: &mut Vec<Output>,
+    ) {
+        self.count.flooded += 1;
+        // Who only tries an address says nothing of itself that could be learned.
+        if dad || net.gateway(vlan, target.is_ipv6()).is_none() {
+            flood(net, vlan, at, frame, out);
+            return;
+        }
+        spread(net, vlan, at, frame, &|at, tags| ask(net, at, vlan, tags, target, None), out);
+    }
+
+    /// Tells everybody in the VLAN; `elsewhere` is what hosts on other leaves are told, with the router address there.
+    #[allow(clippy::too_many_arguments)]
+    fn announce(
+        &mut self,
+        at: &PortRef,
+        vlan: u16,
+        frame: &Frame<'_>,
+        v6: bool,
+        elsewhere: &dyn Fn(Mac, Tags) -> Vec<u8>,
+        net: &dyn Net,
+        out: &mut Vec<Output>,
+    ) {
+        self.count.flooded += 1;
+        if net.gateway(vlan, v6).is_none() {
+            flood(net, vlan, at, frame, out);
+            return;
+        }
+        let tell = |at: &PortRef, tags| {
+            Some(Output::PacketOut { at: at.clone(), frame: elsewhere(net.router_mac(&at.device)?, tags) })
+        };
+        spread(net, vlan, at, frame, &tell, out);
     }
 
     fn arp(&mut self, at: &PortRef, vlan: u16, frame: &Frame<'_>, net: &dyn Net, out: &mut Vec<Output>) {
@@ -128,8 +178,11 @@ impl Neighbors {
         }
         if arp.op == Op::Reply || arp.is_gratuitous() {
             if frame.dst.is_group() && self.config.proxy {
-                self.count.flooded += 1;
-                flood(net, vlan, at, frame, out);
+                let elsewhere = |mac: Mac, tags| {
+                    let target_mac = if arp.target_mac == arp.sender_mac { mac } else { arp.target_mac };
+                    Arp { sender_mac: mac, target_mac, ..arp }.frame(frame.dst, mac, tags)
+                };
+                self.announce(at, vlan, frame, false, &elsewhere, net, out);
             }
             return;
         }
@@ -164,13 +217,14 @@ impl Neighbors {
                 }
                 self.solicited(at, vlan, frame, from, target, net, out);
             }
-            Ndp::NeighborAdvert { target, .. } => {
+            Ndp::NeighborAdvert { target, override_, .. } => {
                 let gateway = net.gateway_vlan(vlan, target.into()) == Some(vlan);
                 if gateway {
                     self.count.dropped += 1;
                 } else if frame.dst.is_group() && self.config.proxy {
-                    self.count.flooded += 1;
-                    flood(net, vlan, at, frame, out);
+                    let all = (Mac::ZERO, Ipv6Addr::UNSPECIFIED);
+                    let elsewhere = |mac, tags| advertise(target, mac, false, override_, all, mac, tags);
+                    self.announce(at, vlan, frame, true, &elsewhere, net, out);
                 }
             }
             _ => {}
@@ -201,6 +255,26 @@ impl Neighbors {
     }
 }
 
+/// Passes a frame on to the VLAN's other ports of the same leaf as it is, and sends to those of other leaves what
+/// `elsewhere` makes of it.
+fn spread(
+    net: &dyn Net,
+    vlan: u16,
+    from: &PortRef,
+    frame: &Frame<'_>,
+    elsewhere: &dyn Fn(&PortRef, Tags) -> Option<Output>,
+    out: &mut Vec<Output>,
+) {
+    net.visit_edge_ports(vlan, &mut |at, tags| {
+        if at.device != from.device {
+            out.extend(elsewhere(&at, tags));
+        } else if at != *from {
+            let frame = ethernet(frame.dst, frame.src, tags, frame.ether_type, frame.payload);
+            out.push(Output::PacketOut { at, frame });
+        }
+    });
+}
+
 impl PacketMachine for Neighbors {
     fn name(&self) -> &'static str {
         "neighbors"
@@ -218,7 +292,18 @@ impl PacketMachine for Neighbors {
     }
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, _now: Nanos, out: &mut Vec<Output>) {
-        let Input::PacketIn { at, frame } = input else { return };
+        let (at, frame) = match input {
+            Input::PacketIn { at, frame, .. } => (at, frame),
+            Input::Port { at, up: true } => {
+                self.down.remove(at);
+                return;
+            }
+            Input::Port { at, up: false } => {
+                self.down.insert((*at).clone());
+                return;
+            }
+            _ => return,
+        };
         let Some(vlan) = net.classify(at, frame.tags) else { return };
         match frame.ether_type {
             ETH_ARP => self.arp(at, vlan, frame, net, out),

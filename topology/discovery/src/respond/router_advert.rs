@@ -206,7 +206,7 @@ impl PacketMachine for RouterAdverts {
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
-            Input::PacketIn { at, frame } => self.solicit(at, frame, net, now, out),
+            Input::PacketIn { at, frame, .. } => self.solicit(at, frame, net, now, out),
             Input::Changed(Change::All | Change::Topology | Change::Subnets) => self.rebuild(net, now, out),
             Input::Port { at, up: true } => {
                 // Whoever is plugged in there now has not heard us.

@@ -11,6 +11,7 @@ use crate::wire::{ALL_NODES, ALL_ROUTERS, Mac, Tags, icmp, ip, solicited_node};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0xff, 1]);
+const ROUTER2: Mac = Mac([2, 0, 0, 0, 0xff, 2]);
 
 fn p(device: &str, port: u32) -> PortRef {
     PortRef::new(device, port)
@@ -61,7 +62,7 @@ fn packets(out: Vec<Output>) -> Vec<(PortRef, Vec<u8>)> {
 fn give(m: &mut dyn PacketMachine, net: &TestNet, at: &PortRef, bytes: &[u8], now: Nanos) -> Vec<(PortRef, Vec<u8>)> {
     let frame = Frame::parse(bytes).unwrap();
     let mut out = Vec::new();
-    m.handle(&Input::PacketIn { at, frame: &frame }, net, now, &mut out);
+    m.handle(&Input::PacketIn { at, frame: &frame, why: Default::default() }, net, now, &mut out);
     packets(out)
 }
 
@@ -93,7 +94,49 @@ fn known_hosts_are_answered_for_and_unknown_ones_flooded_with_each_ports_tags() 
     let out = give(&mut m, &net(), &p("leaf1", 1), &who_has(5, a4(5), a4(77)), 0);
     let where_to: Vec<_> = out.iter().map(|(at, f)| (at.clone(), Frame::parse(f).unwrap().tags)).collect();
     assert_eq!(where_to, [(p("leaf1", 2), Tags::One(10)), (p("leaf2", 1), Tags::Two(100, 7))]);
-    assert!(out.iter().all(|(_, f)| Frame::parse(f).unwrap().src == mac(5)));
+    // On the other leaf the gateway asks: the asker is reached through it from there.
+    let asks = |n: usize| {
+        let frame = Frame::parse(&out[n].1).unwrap();
+        let arp = Arp::parse(frame.payload).unwrap();
+        (frame.src, arp.sender_mac, arp.sender_ip, arp.target_ip)
+    };
+    assert_eq!(asks(0), (mac(5), mac(5), a4(5), a4(77)));
+    assert_eq!(asks(1), (ROUTER2, ROUTER2, a4(1), a4(77)));
+}
+
+#[test]
+fn announcements_name_the_gateway_on_other_leaves() {
+    let mut m = Neighbors::default();
+    let said = |m: &mut Neighbors, bytes: &[u8]| -> Vec<(PortRef, Mac, Vec<u8>)> {
+        let out = give(m, &net(), &p("leaf1", 1), bytes, 0);
+        out.into_iter().map(|(at, f)| (at, Frame::parse(&f).unwrap().src, f)).collect()
+    };
+    let out = said(&mut m, &who_has(5, a4(5), a4(5)));
+    let heard: Vec<_> = out.iter().map(|(at, src, _)| (at.clone(), *src)).collect();
+    assert_eq!(heard, [(p("leaf1", 2), mac(5)), (p("leaf2", 1), ROUTER2)]);
+    let arp = Arp::parse(Frame::parse(&out[1].2).unwrap().payload).unwrap();
+    assert!(arp.is_gratuitous() && arp.sender_mac == ROUTER2 && arp.sender_ip == a4(5));
+
+    let all = Link { dst: Mac::for_multicast6(ALL_NODES), src: mac(5), tags: Tags::None };
+    let na =
+        Ndp::NeighborAdvert { target: a6(5), router: false, solicited: false, override_: true, lladdr: Some(mac(5)) };
+    let out = said(&mut m, &na.frame(all, a6(5), ALL_NODES));
+    let heard: Vec<_> = out.iter().map(|(at, src, _)| (at.clone(), *src)).collect();
+    assert_eq!(heard, [(p("leaf1", 2), mac(5)), (p("leaf2", 1), ROUTER2)]);
+    let (_, _, told) = ndp_of(&out[1].2);
+    assert!(matches!(told, Ndp::NeighborAdvert { target, lladdr: Some(ROUTER2), .. } if target == a6(5)));
+}
+
+#[test]
+fn a_host_behind_a_dead_port_is_asked_for() {
+    let (mut m, n) = (Neighbors::default(), net());
+    let at = p("leaf2", 1);
+    for (up, answers) in [(false, false), (true, true)] {
+        let mut out = Vec::new();
+        m.handle(&Input::Port { at: &at, up }, &n, 0, &mut out);
+        let out = give(&mut m, &n, &p("leaf1", 1), &who_has(5, a4(5), a4(9)), 0);
+        assert_eq!(out.iter().any(|(to, _)| *to == p("leaf1", 1)), answers, "port up: {up}");
+    }
 }
 
 #[test]
