@@ -6,15 +6,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pergola_model::{
-    ChangedKey, EthType, Family, IpProto, Key, Kind, Policy, PolicyName, PortRange, Prefix, Rule, RuleAction,
-    RuleMatch, SwitchName, View,
+    ChangedKey, EthType, Family, Host, IpProto, Key, Kind, Policy, PolicyName, PortRange, Prefix, Rule, RuleAction,
+    RuleMatch, Switch, View,
 };
 use pergola_pipeline::table::{Masked, Ternary, is, masked, metered};
 use pergola_pipeline::tables::{acl, acl_ipv6};
 use pergola_pipeline::{MeterConfig, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{live_locations, mac, next_id, port, unit};
+use crate::office::{live_locations, mac, port, unit};
+use crate::redirect;
+use crate::segments::moves_paths;
 
 pub struct Acl;
 
@@ -30,6 +32,9 @@ impl App for Acl {
     }
 
     fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
+        if moves_paths(new, change) {
+            out.extend(new.policies().filter(|p| redirects(p)).map(|p| unit(POLICY, p.name.as_str())));
+        }
         match change.key.kind {
             Kind::Policy => out.insert(unit(POLICY, &change.key.name)),
             Kind::Switch => {
@@ -37,7 +42,7 @@ impl App for Acl {
                 self.units(new, out);
             }
             // A rule that redirects to a host follows it.
-            Kind::Host | Kind::HostLocation | Kind::PortState => {
+            Kind::Host | Kind::HostLocation | Kind::Port | Kind::PortState => {
                 out.extend(new.policies().filter(|p| redirects(p)).map(|p| unit(POLICY, p.name.as_str())));
             }
             _ => {}
@@ -71,6 +76,17 @@ enum Does {
 
 fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
     let m = &rule.matches;
+    let target = match rule.action {
+        RuleAction::RedirectNextHop(ip) => {
+            let known = view.hosts_by_ip(ip).find(|h| live_locations(view, h).next().is_some());
+            match known {
+                Some(host) => redirect::plan_home(view, host, cause, out),
+                None => out.problem(cause, format!("redirect: {ip} is not known yet")),
+            }
+            known
+        }
+        _ => None,
+    };
     for leaf in view.leaves() {
         // Any of several ports is one entry for each of them.
         let ports: Vec<Ternary<u16>> = if m.in_ports.is_empty() {
@@ -81,7 +97,7 @@ fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
         if ports.is_empty() {
             continue;
         }
-        let Some(does) = action_on(view, &leaf.name, rule, cause, out) else { continue };
+        let Some(does) = action_on(view, leaf, rule, target, cause, out) else { continue };
         for ig_port in ports {
             for sport in ranges(m.l4_src) {
                 for dport in ranges(m.l4_dst) {
@@ -99,31 +115,32 @@ fn plan_rule(view: &View, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) {
     }
 }
 
-fn action_on(view: &View, leaf: &SwitchName, rule: &Rule, cause: &Key, out: &mut Emitter<'_>) -> Option<Does> {
+/// `target` is the host that the rule redirects to, if it does.
+fn action_on(
+    view: &View,
+    leaf: &Switch,
+    rule: &Rule,
+    target: Option<&Host>,
+    cause: &Key,
+    out: &mut Emitter<'_>,
+) -> Option<Does> {
     Some(match &rule.action {
         RuleAction::Permit => Does::Permit,
         RuleAction::Deny => Does::Drop,
         RuleAction::MirrorToController => Does::Copy,
         RuleAction::RedirectPort(to) => {
             // The port is on one switch; elsewhere the rule has nothing to say.
-            if to.switch != *leaf {
+            if to.switch != leaf.name {
                 return None;
             }
             Does::SetPort(port(to))
         }
         RuleAction::RedirectNextHop(ip) => {
-            let host = view.hosts_by_ip(*ip).next();
-            let home = host.and_then(|h| live_locations(view, h).next());
-            let Some((host, home)) = host.zip(home) else {
-                out.problem(cause, format!("redirect: {ip} is not known yet"));
+            let Some(next_id) = redirect::plan(view, leaf, target?, cause, out) else {
+                out.problem(cause, format!("redirect: there is no way from {} to {ip}", leaf.name));
                 return None;
             };
-            if home.switch == *leaf {
-                out.problem(cause, format!("redirect: {ip} is on {leaf} itself; name its port {home} there"));
-                let _ = host;
-                return None;
-            }
-            Does::Redirect(next_id::node(view.switch(&home.switch)?.node_label))
+            Does::Redirect(next_id)
         }
         RuleAction::Police(police) => {
             let rate = (police.rate_bps.get() / 8).max(1);

@@ -20,6 +20,7 @@ pub mod bridging;
 pub mod multicast;
 pub mod office;
 pub mod punt;
+pub mod redirect;
 pub mod routing;
 pub mod segments;
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pergola_model::{DomainName, HopSet, Host, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId};
+use pergola_model::{DomainName, HopSet, Host, HostKey, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId};
 use pergola_plan::Unit;
 
 /// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
@@ -32,7 +32,7 @@ pub fn live_locations<'a>(view: &'a View, host: &'a Host) -> impl Iterator<Item 
 /// Next ids: 32 bits, the top ones say of what kind. They follow from what they stand for, so every replica and every
 /// restart gives the same.
 pub mod next_id {
-    use super::{HopSet, NodeLabel, hash};
+    use super::{HopSet, HostKey, NodeLabel, hash};
 
     /// IP packets to a switch: labelled unless it is a neighbour.
     pub fn node(label: NodeLabel) -> u32 {
@@ -50,11 +50,22 @@ pub mod next_id {
         0x2000_0000 | (hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
     }
 
+    /// One host, whatever a packet's own destination is.
+    pub fn host(key: &HostKey) -> u32 {
+        0x8000_0000 | (hash(key.to_string().as_bytes()) as u32 & 0x7fff_ffff)
+    }
+
     /// A set of next hops in its routing domain.
     pub fn hops(set: &HopSet) -> u32 {
         let name = format!("{}|{set}", set.domain().as_str());
         0x4000_0000 | (hash(name.as_bytes()) as u32 & 0x3fff_ffff)
     }
+}
+
+/// The label that names a host on its leaf, from the upper half of the label space: node labels usually are small. A clash
+/// with one of a switch's own is reported as a conflict.
+pub fn service_label(key: &HostKey) -> u32 {
+    0x8_0000 + (hash(key.to_string().as_bytes()) % 0x8_0000) as u32
 }
 
 /// FNV-1a with a final mix: stable over versions and machines, as ids that switches hold have to be.

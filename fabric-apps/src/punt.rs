@@ -137,6 +137,12 @@ pub fn arp_for(gateway: Ipv4Addr) -> Rule {
     Rule::V4(key, PUNT)
 }
 
+/// ARP that claims a gateway's address: nobody else sees it, and the controller raises an alarm.
+pub fn arp_from(gateway: Ipv4Addr) -> Rule {
+    let key = acl::Key { eth_type: is(ARP), ipv4_src: is(gateway), priority: SPECIAL, ..acl::ANY };
+    Rule::V4(key, PUNT)
+}
+
 pub fn icmp_to(gateway: Ipv4Addr) -> Rule {
     let key = acl::Key { eth_type: is(IPV4), ipv4_dst: is(gateway), ip_proto: is(ICMP), priority: SPECIAL, ..acl::ANY };
     Rule::V4(key, PUNT)

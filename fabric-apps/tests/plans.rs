@@ -57,6 +57,18 @@ fn spines_hold_labels_and_no_routes() {
     assert_eq!(entries(&planner, "leaf1", "ipv6_unicast"), 7 + 3 + 3);
 }
 
+#[test]
+fn leaves_answer_for_gateways_and_for_hosts_elsewhere() {
+    let mut planner = planner();
+    planner.plan_all(&example("2x2"));
+    // Three gateways, in IPv6 also by their link-local address; four hosts are on leaf2, three on leaf1.
+    assert_eq!(entries(&planner, "leaf1", "arp_answers"), 3 + 4);
+    // Advertisements of gateway addresses by hosts are refused.
+    assert_eq!(entries(&planner, "leaf1", "ndp_answers"), 2 * 2 * 3 + 4);
+    assert_eq!(entries(&planner, "leaf2", "arp_answers"), 3 + 3);
+    assert_eq!(entries(&planner, "spine1", "arp_answers"), 0);
+}
+
 /// Something that may happen to a site.
 #[derive(Debug, Clone)]
 enum Event {
@@ -149,4 +161,26 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_redirect_names_the_host_on_its_leaf_wherever_the_rule_is() {
+    // h3 is on leaf2; the rule is about a port of leaf1.
+    let rule =
+        "{priority: 300, match: {in_ports: [leaf1/3], ip_dst: 10.0.20.14/32}, action: {redirect_next_hop: 10.0.10.13}}";
+    let path = format!("{}/../topology/blueprint/examples/2x2.yaml", env!("CARGO_MANIFEST_DIR"));
+    let site = std::fs::read_to_string(path).unwrap() + "policies:\n  p:\n    rules:\n      - " + rule + "\n";
+    let view = pergola_blueprint::parse(&site).unwrap().view();
+    let count = |view: &View| {
+        let mut planner = planner();
+        planner.plan_all(view);
+        assert!(planner.problems().is_empty() && planner.conflicts().is_empty());
+        let tables = ["acl", "next_mpls", "next_hashed", "next_simple", "mpls"];
+        ["leaf1", "leaf2"].map(|leaf| tables.map(|table| entries(&planner, leaf, table)))
+    };
+    let [leaf1, leaf2] = count(&example("2x2"));
+    let [after1, after2] = count(&view);
+    let more = |after: [usize; 5], before: [usize; 5]| std::array::from_fn::<_, 5, _>(|i| after[i] - before[i]);
+    assert_eq!(more(after1, leaf1), [1, 1, 1, 0, 0], "the rule, the label of the host, the ways to its leaf");
+    assert_eq!(more(after2, leaf2), [0, 0, 0, 0, 1], "what the label stands for");
 }

@@ -3,7 +3,7 @@
 use pergola_model::{Host, Prefix, View};
 use pergola_plan::Emitter;
 
-use super::{To, route};
+use super::{Asked, To, answer, route};
 use crate::bridging::host_cause;
 use crate::office::{domain_of, live_locations, mac, next_id, port, vrf};
 
@@ -21,16 +21,17 @@ pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_>) {
     for ip in host.ips() {
         // Addresses nobody routes to, link-local ones among them.
         let Some(domain) = domain_of(view, host, ip) else { continue };
-        let (vrf, prefix) = (vrf(&domain), Prefix::host(ip));
+        let (vrf, prefix, vlan_id) = (vrf(&domain), Prefix::host(ip), host.vlan().get());
         for leaf in view.leaves() {
             let to = match locations.iter().find(|p| p.switch == leaf.name) {
-                Some(at) => To::Host {
-                    port: port(at),
-                    vlan_id: host.vlan().get(),
-                    eth_src: mac(view.gateway_mac(leaf)),
-                    eth_dst: mac(host.mac()),
-                },
-                None => To::Next(away),
+                Some(at) => {
+                    To::Host { port: port(at), vlan_id, eth_src: mac(view.gateway_mac(leaf)), eth_dst: mac(host.mac()) }
+                }
+                None => {
+                    // Its neighbours in the VLAN reach it through the gateway.
+                    out.emit(&leaf.name, answer(vlan_id, ip, view.gateway_mac(leaf), Asked::Host), &cause);
+                    To::Next(away)
+                }
             };
             out.emit(&leaf.name, route(vrf, &prefix, to), &cause);
         }

@@ -7,16 +7,18 @@ mod hops;
 mod hosts;
 mod subnets;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use pergola_graph::Fabric as Graph;
-use pergola_model::{ChangedKey, HopSet, HostKey, Key, Kind, PortId, Prefix, Route, RouteId, SwitchName, View};
-use pergola_pipeline::Entity;
+use pergola_model::{
+    ChangedKey, HopSet, HostKey, Key, Kind, MacAddr, PortId, Prefix, Route, RouteId, SwitchName, View,
+};
 use pergola_pipeline::table::Lpm;
-use pergola_pipeline::tables::{ipv4_unicast, ipv6_unicast};
+use pergola_pipeline::tables::{arp_answers, ipv4_unicast, ipv6_unicast, ndp_answers};
+use pergola_pipeline::{Entity, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{next_id, unit, vrf};
+use crate::office::{mac, next_id, unit, vrf};
 use crate::segments::moves_paths;
 
 pub struct Routing;
@@ -25,6 +27,10 @@ const HOST: &str = "host";
 const SUBNET: &str = "subnet";
 const ROUTE: &str = "route";
 const HOPS: &str = "hops";
+
+/// ICMPv6 types (RFC 4861 4.3, 4.4).
+const SOLICITATION: u8 = 135;
+const ADVERTISEMENT: u8 = 136;
 
 /// What a route does, for both families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +70,37 @@ pub(crate) fn route(vrf: u16, prefix: &Prefix, to: To) -> Entity {
             ipv6_unicast::entry(key, act)
         }
     }
+}
+
+/// Whose address a leaf answers ARP and NDP for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Gateway,
+    /// A host elsewhere, reached through the gateway: the answer does not override the host's own (RFC 4861 7.2.8).
+    Host,
+}
+
+/// The answer of a leaf to questions for an address in a VLAN.
+pub(crate) fn answer(vlan_id: u16, address: IpAddr, with: MacAddr, asked: Asked) -> Entity {
+    let (mac, punt_id) = (mac(with), reserved::PUNT_ANSWERED);
+    match address {
+        IpAddr::V4(address) => {
+            let key = arp_answers::Key { vlan_id, address, priority: 0 };
+            arp_answers::entry(key, arp_answers::Act::AnswerArp { mac, punt_id })
+        }
+        IpAddr::V6(address) => {
+            // RFC 4861 4.4: router, solicited, override.
+            let flags = if asked == Asked::Gateway { 0xe0 } else { 0x40 };
+            let key = ndp_answers::Key { vlan_id, address, message: SOLICITATION, priority: 0 };
+            ndp_answers::entry(key, ndp_answers::Act::AnswerNdp { mac, flags, punt_id })
+        }
+    }
+}
+
+/// Hosts that claim a gateway's address are not heard by others. For IPv4 a rule of the ACL does the same.
+pub(crate) fn refuse_claims(vlan_id: u16, address: Ipv6Addr) -> Entity {
+    let key = ndp_answers::Key { vlan_id, address, message: ADVERTISEMENT, priority: 0 };
+    ndp_answers::entry(key, ndp_answers::Act::RefuseNdp { punt_id: reserved::PUNT_PROTOCOL })
 }
 
 impl App for Routing {

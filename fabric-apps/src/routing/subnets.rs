@@ -1,4 +1,5 @@
-//! Connected prefixes: a host that is not known yet is asked for, and gateways answer through the controller.
+//! Connected prefixes: a host that is not known yet is asked for. Leaves answer ARP and NDP for gateways, the controller
+//! the rest of what they are asked.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,7 +7,7 @@ use pergola_model::{Key, Kind, MacAddr, Prefix, Subnet, View};
 use pergola_pipeline::reserved;
 use pergola_plan::Emitter;
 
-use super::{To, route};
+use super::{Asked, To, answer, refuse_claims, route};
 use crate::office::vrf;
 use crate::punt::{self, Rule};
 
@@ -26,8 +27,14 @@ pub(super) fn plan(view: &View, subnet: &Subnet, out: &mut Emitter<'_>) {
             for rule in &rules {
                 out.emit(&leaf.name, rule.entity(), &cause);
             }
-            if let IpAddr::V6(_) = gateway.address() {
-                let local = link_local(view.gateway_mac(leaf));
+            let (vlan_id, mac) = (subnet.vlan.get(), view.gateway_mac(leaf));
+            out.emit(&leaf.name, answer(vlan_id, gateway.address(), mac, Asked::Gateway), &cause);
+            if let IpAddr::V6(own) = gateway.address() {
+                let local = link_local(mac);
+                out.emit(&leaf.name, answer(vlan_id, local.into(), mac, Asked::Gateway), &cause);
+                for address in [own, local] {
+                    out.emit(&leaf.name, refuse_claims(vlan_id, address), &cause);
+                }
                 out.emit(&leaf.name, punt::icmpv6_to(local).entity(), &cause);
             }
         }
@@ -55,7 +62,7 @@ fn link_local(mac: MacAddr) -> Ipv6Addr {
 fn gateway_rules(address: IpAddr) -> Vec<Rule> {
     match address {
         IpAddr::V4(a) => {
-            vec![punt::arp_for(a), punt::icmp_to(a), punt::dhcp_v4_to(a)]
+            vec![punt::arp_for(a), punt::arp_from(a), punt::icmp_to(a), punt::dhcp_v4_to(a)]
         }
         IpAddr::V6(a) => vec![punt::icmpv6_to(a), punt::dhcp_v6_to(a)],
     }
