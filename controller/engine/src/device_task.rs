@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pergola_discovery::PortRef;
+use pergola_discovery::{PortRef, Why};
 use pergola_model::{DeviceState, Mastership, PortId, PortNo, PortState, Switch, SwitchName};
+use pergola_pipeline::reserved;
 use pergola_plan::DeviceDelta;
-use pergola_southbound::gnmi::PortEvent;
+use pergola_southbound::gnmi::{PortAdmin, PortEvent};
 use pergola_southbound::{DirectCount, Fault, Input, Pipeline, Rim, Session, SessionConfig, direct_counters};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -61,6 +62,8 @@ pub(crate) struct Surroundings {
     pub observer: Observer,
     /// Port states known from before, so that nothing is written that is known already.
     pub known_ports: Vec<PortState>,
+    /// Ports to be on and off at the start.
+    pub admin: PortAdmin,
 }
 
 /// A running device task. Dropping it ends the session.
@@ -68,6 +71,7 @@ pub(crate) struct DeviceHandle {
     pub switch: Arc<Switch>,
     pub to: mpsc::UnboundedSender<ToDevice>,
     pub report: watch::Receiver<DeviceReport>,
+    admin: watch::Sender<PortAdmin>,
     /// Deltas sent so far.
     pub sent: u64,
 }
@@ -77,6 +81,17 @@ impl DeviceHandle {
         self.sent += 1;
         // The task ends only when this handle is dropped.
         let _ = self.to.send(ToDevice::Apply { delta, revision, number: self.sent });
+    }
+}
+
+impl DeviceHandle {
+    /// Which ports are to be on and off from now on.
+    pub fn set_ports(&self, wanted: PortAdmin) {
+        self.admin.send_if_modified(|admin| {
+            let changed = *admin != wanted;
+            *admin = wanted;
+            changed
+        });
     }
 }
 
@@ -103,8 +118,9 @@ pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, 
     let reconciler = Reconciler::new(around.reconcile.clone(), order, pipeline.scopes());
     let (to, from) = mpsc::unbounded_channel();
     let (report, reports) = watch::channel(DeviceReport::default());
+    let (admin, wanted) = watch::channel(around.admin.clone());
     if let Some(endpoint) = calls.gnmi {
-        tokio::spawn(ports(switch.name.clone(), endpoint, &around, to.downgrade()));
+        tokio::spawn(ports(switch.name.clone(), endpoint, &around, wanted, to.downgrade()));
     }
     let task = Task {
         name: switch.name.clone(),
@@ -119,7 +135,7 @@ pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, 
         around,
     };
     tokio::spawn(task.run());
-    DeviceHandle { switch, to, report: reports, sent: 0 }
+    DeviceHandle { switch, to, report: reports, admin, sent: 0 }
 }
 
 impl Task {
@@ -199,7 +215,8 @@ impl Task {
             Notice::PacketIn(packet) => match self.pipeline.ingress_port(&packet) {
                 Some(port) => {
                     let at = PortRef::new(self.name.as_str(), port);
-                    self.around.packets.send(PacketEvent::In { at, frame: packet.payload });
+                    let why = why(self.pipeline.punt_id(&packet));
+                    self.around.packets.send(PacketEvent::In { at, frame: packet.payload, why });
                 }
                 None => tracing::warn!(device = %self.name, "a packet-in says no ingress port"),
             },
@@ -258,11 +275,23 @@ impl Task {
     }
 }
 
+/// What the number that a rule puts on its packets means.
+fn why(punt_id: Option<u32>) -> Why {
+    match punt_id.and_then(|id| u16::try_from(id).ok()) {
+        Some(reserved::PUNT_ANSWERED) => Why::Answered,
+        Some(reserved::PUNT_GLEAN) => Why::Unknown,
+        Some(reserved::PUNT_EXPIRED) => Why::Expired,
+        Some(reserved::PUNT_POLICY) => Why::Mirrored,
+        _ => Why::Rule,
+    }
+}
+
 /// Follows the ports of a switch over gNMI and observes what differs from what is known, while the device's task runs.
 fn ports(
     name: SwitchName,
     endpoint: tonic::transport::Endpoint,
     around: &Surroundings,
+    admin: watch::Receiver<PortAdmin>,
     alive: mpsc::WeakUnboundedSender<ToDevice>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (packets, observer, clock) = (around.packets.clone(), around.observer.clone(), around.clock);
@@ -271,7 +300,7 @@ fn ports(
         around.known_ports.iter().map(|p| (p.port.clone(), (p.oper_up, p.speed_bps))).collect();
     async move {
         let (events, mut arriving) = mpsc::unbounded_channel();
-        tokio::spawn(pergola_southbound::gnmi::follow(endpoint, events, longest_wait, clock.unix_ms()));
+        tokio::spawn(pergola_southbound::gnmi::follow(endpoint, events, admin, longest_wait, clock.unix_ms()));
         let mut check = tokio::time::interval(Duration::from_millis(200));
         loop {
             let event = tokio::select! {

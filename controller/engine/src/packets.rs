@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use pergola_discovery::view::{ViewNet, changes, port_states, write_of};
-use pergola_discovery::{Alarm, AlarmKind, Change, Input, Machines, Output, PortRef};
+use pergola_discovery::{Alarm, AlarmKind, Change, Input, Machines, Output, PortRef, Why};
 use pergola_model::{Key, View};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -22,6 +22,7 @@ pub(crate) enum PacketEvent {
     In {
         at: PortRef,
         frame: Bytes,
+        why: Why,
     },
     Port {
         at: PortRef,
@@ -93,8 +94,8 @@ impl PacketThread {
             let now = self.clock.now();
             match event {
                 None => self.machines.handle(&Input::Tick, &ViewNet(&view), now, &mut out),
-                Some(PacketEvent::In { at, frame }) => {
-                    self.machines.packet_in(&at, &frame, &ViewNet(&view), now, &mut out);
+                Some(PacketEvent::In { at, frame, why }) => {
+                    self.machines.packet_in(&at, &frame, why, &ViewNet(&view), now, &mut out);
                 }
                 Some(PacketEvent::Port { at, up }) => {
                     self.machines.handle(&Input::Port { at: &at, up }, &ViewNet(&view), now, &mut out);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use pergola_model::{Change, ChangedKey, Key, Kind, PortState, Switch, SwitchName, View};
 use pergola_plan::{DeviceDelta, PlanDelta, Planner};
+use pergola_southbound::gnmi::PortAdmin;
 use pergola_store::{Batch, Followed, Listing};
 use tokio::sync::{mpsc, watch};
 
@@ -175,6 +176,13 @@ impl Planning {
         }
         let switches = changed.iter().any(|c| matches!(c.key.kind, Kind::Switch | Kind::Site));
         self.hand_out(delta, switches);
+        if changed.iter().any(|c| moves_ports(&self.view, &c.key)) {
+            for (name, device) in &self.devices {
+                if let Ok(device) = device {
+                    device.set_ports(admin(&self.view, name));
+                }
+            }
+        }
         self.show(Some(changed.into_iter().map(|c| c.key).collect()));
     }
 
@@ -237,6 +245,7 @@ impl Planning {
                     packets: self.packets.clone(),
                     observer: self.observer.clone(),
                     known_ports,
+                    admin: admin(&self.view, name),
                 };
                 let pipeline = (self.pipeline_of)(&switch);
                 let mut handle = device_task::spawn(switch.clone(), calls, pipeline, around);
@@ -287,6 +296,20 @@ impl Planning {
         });
         let devices = Arc::new(devices.collect());
         self.status.send_replace(PlanStatus { revision: self.view.revision(), devices });
+    }
+}
+
+/// Which ports of a switch are to be on, by number.
+fn admin(view: &View, switch: &SwitchName) -> PortAdmin {
+    pergola_graph::port_admin(view, switch).into_iter().map(|(port, on)| (port.get(), on)).collect()
+}
+
+/// Whether a change may switch ports on or off.
+fn moves_ports(view: &View, key: &Key) -> bool {
+    match key.kind {
+        Kind::Switch | Kind::Port | Kind::Link | Kind::LinkState | Kind::CablingFault | Kind::Host => true,
+        Kind::PortState => key.name.parse().is_ok_and(|id| view.is_fabric_port(&id)),
+        _ => false,
     }
 }
 

@@ -1,15 +1,16 @@
-//! Follows the states of a switch's ports over gNMI (OpenConfig interfaces, on change).
+//! Follows the states of a switch's ports over gNMI (OpenConfig interfaces, on change), and sets those that are to be off
+//! or on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use p4runtime_proto::gnmi::{
-    Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode, TypedValue, Update,
-    g_nmi_client::GNmiClient, subscribe_request::Request, subscribe_response::Response, subscription_list::Mode,
-    typed_value::Value,
+    Encoding, Path, PathElem, SetRequest, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode,
+    TypedValue, Update, g_nmi_client::GNmiClient, subscribe_request::Request, subscribe_response::Response,
+    subscription_list::Mode, typed_value::Value,
 };
-use tokio::sync::mpsc;
-use tonic::transport::Endpoint;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::Backoff;
 
@@ -35,20 +36,34 @@ pub struct PortUpdate {
     pub speed_bps: Option<u64>,
 }
 
+/// Which ports are to be on and which off, by P4Runtime number; others are left as they are.
+pub type PortAdmin = BTreeMap<u32, bool>;
+
 /// What is known of one interface so far.
 #[derive(Clone, Debug, Default)]
 struct Interface {
     id: Option<u32>,
     up: Option<bool>,
     speed_bps: Option<u64>,
+    /// Switched on, as the switch says.
+    enabled: Option<bool>,
+    /// What it was last set to, until the switch says the same.
+    asked: Option<bool>,
 }
 
-/// Follows port states until `events` is closed, connecting again whenever the stream ends.
-pub async fn follow(endpoint: Endpoint, events: mpsc::UnboundedSender<PortEvent>, longest_wait: Duration, seed: u64) {
+/// Follows port states until `events` is closed, connecting again whenever the stream ends; makes ports be as `admin` wants
+/// them whenever the switch says otherwise.
+pub async fn follow(
+    endpoint: Endpoint,
+    events: mpsc::UnboundedSender<PortEvent>,
+    mut admin: watch::Receiver<PortAdmin>,
+    longest_wait: Duration,
+    seed: u64,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(50), longest_wait, seed);
     while !events.is_closed() {
         let mut seen = false;
-        let reason = match subscribe(&endpoint, &events, &mut seen).await {
+        let reason = match subscribe(&endpoint, &events, &mut admin, &mut seen).await {
             Ok(()) => "the switch ended the stream".to_owned(),
             Err(error) => error,
         };
@@ -68,18 +83,25 @@ pub async fn follow(endpoint: Endpoint, events: mpsc::UnboundedSender<PortEvent>
 async fn subscribe(
     endpoint: &Endpoint,
     events: &mpsc::UnboundedSender<PortEvent>,
+    admin: &mut watch::Receiver<PortAdmin>,
     seen: &mut bool,
 ) -> Result<(), String> {
     let channel = endpoint.connect().await.map_err(|e| e.to_string())?;
     let request = SubscribeRequest { request: Some(Request::Subscribe(list())), ..Default::default() };
     // The request stream stays open: its end would end the subscription.
     let requests = tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
-    let answer = GNmiClient::new(channel).subscribe(requests).await.map_err(|s| s.message().to_owned())?;
+    let mut client = GNmiClient::new(channel);
+    let answer = client.subscribe(requests).await.map_err(|s| s.message().to_owned())?;
     let mut stream = answer.into_inner();
     let mut interfaces: HashMap<String, Interface> = HashMap::new();
     loop {
         let message = tokio::select! {
             message = stream.message() => message.map_err(|s| s.message().to_owned())?,
+            Ok(()) = admin.changed() => {
+                let wanted = admin.borrow_and_update().clone();
+                set_ports(&mut client, &wanted, &mut interfaces).await?;
+                continue;
+            }
             () = events.closed() => return Ok(()),
         };
         let Some(message) = message else { return Ok(()) };
@@ -108,7 +130,45 @@ async fn subscribe(
                 let _ = events.send(PortEvent::Port(PortUpdate { port, up, speed_bps: i.speed_bps }));
             }
         }
+        let wanted = admin.borrow().clone();
+        set_ports(&mut client, &wanted, &mut interfaces).await?;
     }
+}
+
+/// Sets the ports that are known to be otherwise than wanted, all in one request.
+async fn set_ports(
+    client: &mut GNmiClient<Channel>,
+    wanted: &PortAdmin,
+    interfaces: &mut HashMap<String, Interface>,
+) -> Result<(), String> {
+    let update = to_set(wanted, interfaces);
+    if update.is_empty() {
+        return Ok(());
+    }
+    let request = SetRequest { update, ..Default::default() };
+    client.set(request).await.map_err(|s| format!("setting ports: {}", s.message()))?;
+    Ok(())
+}
+
+/// The updates for ports that are otherwise than wanted; each is asked once until the switch confirms it.
+fn to_set(wanted: &PortAdmin, interfaces: &mut HashMap<String, Interface>) -> Vec<Update> {
+    let mut updates = Vec::new();
+    for (name, interface) in interfaces {
+        let Some(on) = interface.id.and_then(|id| wanted.get(&id)).copied() else { continue };
+        let Some(is) = interface.enabled else { continue };
+        if interface.asked.unwrap_or(is) == on {
+            continue;
+        }
+        interface.asked = Some(on);
+        let path =
+            [elem("interfaces", None), elem("interface", Some(name)), elem("config", None), elem("enabled", None)];
+        updates.push(Update {
+            path: Some(Path { elem: path.to_vec(), ..Default::default() }),
+            val: Some(TypedValue { value: Some(Value::BoolVal(on)) }),
+            ..Default::default()
+        });
+    }
+    updates
 }
 
 fn elem(name: &str, key: Option<&str>) -> PathElem {
@@ -117,7 +177,8 @@ fn elem(name: &str, key: Option<&str>) -> PathElem {
 }
 
 fn list() -> SubscriptionList {
-    let below: [&[&str]; 3] = [&["state", "id"], &["state", "oper-status"], &["ethernet", "state", "port-speed"]];
+    let below: [&[&str]; 4] =
+        [&["state", "id"], &["state", "admin-status"], &["state", "oper-status"], &["ethernet", "state", "port-speed"]];
     let subscription = below.iter().map(|below| {
         let head = [elem("interfaces", None), elem("interface", Some("*"))];
         let path = head.into_iter().chain(below.iter().map(|name| elem(name, None))).collect();
@@ -158,6 +219,10 @@ fn learn(interfaces: &mut HashMap<String, Interface>, prefix: Option<&Path>, upd
     let below: Vec<&str> = below.iter().map(String::as_str).collect();
     match below.as_slice() {
         ["state", "id"] => entry.id = number(value),
+        ["state", "admin-status"] => {
+            entry.enabled = Some(text(value)? == "UP");
+            entry.asked = entry.asked.filter(|asked| Some(*asked) != entry.enabled);
+        }
         ["state", "oper-status"] => entry.up = Some(text(value)? == "UP"),
         ["ethernet", "state", "port-speed"] => entry.speed_bps = speed_bps(&text(value)?),
         _ => return None,
@@ -216,6 +281,27 @@ mod tests {
         let eth1 = &known["eth1"];
         assert_eq!((eth1.id, eth1.up, eth1.speed_bps), (Some(7), Some(true), Some(2_500_000_000)));
         assert_eq!(learn(&mut known, None, &update(&["state", "mtu"], Value::UintVal(9))), None);
+    }
+
+    #[test]
+    fn a_port_is_set_once_and_again_when_the_switch_forgets() {
+        let mut known = HashMap::new();
+        let status = |up: bool| Value::StringVal(if up { "UP" } else { "DOWN" }.to_owned());
+        learn(&mut known, None, &update(&["state", "id"], Value::UintVal(7)));
+        let wanted = PortAdmin::from([(7, false), (8, false)]);
+        assert!(to_set(&wanted, &mut known).is_empty(), "not known yet how it is");
+        learn(&mut known, None, &update(&["state", "admin-status"], status(true)));
+        let set = to_set(&wanted, &mut known);
+        assert_eq!(set.len(), 1);
+        assert_eq!(set[0].val, Some(TypedValue { value: Some(Value::BoolVal(false)) }));
+        assert!(to_set(&wanted, &mut known).is_empty(), "asked already");
+        learn(&mut known, None, &update(&["state", "admin-status"], status(false)));
+        assert!(to_set(&wanted, &mut known).is_empty(), "as wanted");
+        learn(&mut known, None, &update(&["state", "admin-status"], status(true)));
+        assert_eq!(to_set(&wanted, &mut known).len(), 1, "somebody switched it on");
+        // Wanted on again before the switch has confirmed.
+        assert_eq!(to_set(&PortAdmin::from([(7, true)]), &mut known).len(), 1);
+        assert!(to_set(&PortAdmin::new(), &mut known).is_empty(), "not ours any more");
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Pipeline {
     /// Names exactly this pair of P4Info and device configuration.
     pub cookie: u64,
     ingress_port: Option<u32>,
+    punt_id: Option<u32>,
     egress_port: Option<u32>,
 }
 
@@ -35,9 +36,10 @@ impl Pipeline {
             hash = (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
         }
         let ingress_port = header_field(&p4info, "packet_in", "ingress_port");
+        let punt_id = header_field(&p4info, "packet_in", "punt_id");
         let egress_port = header_field(&p4info, "packet_out", "egress_port");
         // 0 is what a switch without a cookie answers.
-        Pipeline { p4info, device_config, cookie: hash.max(1), ingress_port, egress_port }
+        Pipeline { p4info, device_config, cookie: hash.max(1), ingress_port, punt_id, egress_port }
     }
 
     /// From the text form of the P4Info, as p4c writes it.
@@ -68,8 +70,12 @@ impl Pipeline {
 
     /// Takes a packet-in apart: the port it came in on.
     pub fn ingress_port(&self, packet: &v1::PacketIn) -> Option<u32> {
-        let field = packet.metadata.iter().find(|m| Some(m.metadata_id) == self.ingress_port)?;
-        field.value.iter().try_fold(0u32, |n, b| n.checked_mul(256)?.checked_add(u32::from(*b)))
+        metadata(packet, self.ingress_port)
+    }
+
+    /// Which rule sent a packet-in: a number of [`pergola_pipeline::reserved`].
+    pub fn punt_id(&self, packet: &v1::PacketIn) -> Option<u32> {
+        metadata(packet, self.punt_id)
     }
 
     /// A packet to leave on `port`.
@@ -99,6 +105,11 @@ impl Pipeline {
 
 fn is_named(header: &p4runtime_proto::p4::config::v1::ControllerPacketMetadata, name: &str) -> bool {
     header.preamble.as_ref().is_some_and(|p| p.name == name)
+}
+
+fn metadata(packet: &v1::PacketIn, id: Option<u32>) -> Option<u32> {
+    let field = packet.metadata.iter().find(|m| Some(m.metadata_id) == id)?;
+    field.value.iter().try_fold(0u32, |n, b| n.checked_mul(256)?.checked_add(u32::from(*b)))
 }
 
 fn header_field(info: &P4Info, header: &str, field: &str) -> Option<u32> {

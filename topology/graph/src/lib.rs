@@ -4,8 +4,10 @@
 //! states. A link is used when the site wants it, both ports are on, and nothing says that it is down or cabled wrongly.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod edge;
 mod fabric;
 mod health;
 
+pub use edge::port_admin;
 pub use fabric::{Fabric, FabricLink, NextHop};
 pub use health::LinkHealth;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pergola_graph::{Fabric, LinkHealth, NextHop};
+use pergola_graph::{Fabric, LinkHealth, NextHop, port_admin};
 use pergola_model::*;
 use proptest::prelude::*;
 
@@ -251,4 +251,41 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_leaf_without_uplinks_sends_its_servers_to_the_other_leaf() {
+    let mut view = square();
+    for (id, vlan) in [("leaf1/3", 10), ("leaf1/4", 20), ("leaf2/3", 10)] {
+        let mode = PortMode::Untagged { vlan: VlanId::new(vlan).unwrap() };
+        view.put(Port { id: id.parse().unwrap(), enabled: true, speed_bps: None, mode });
+    }
+    view.put(HostIntent {
+        name: "s1".parse().unwrap(),
+        mac: MacAddr::from_u64(0x02_00_00_00_01_01),
+        vlan: VlanId::new(10).unwrap(),
+        ips: vec![],
+        attachments: vec!["leaf1/3".parse().unwrap(), "leaf2/3".parse().unwrap()],
+        binding: HostBinding::default(),
+        dhcp: DhcpClient::default(),
+    });
+    let off = |view: &View, leaf: &str| -> Vec<u32> {
+        port_admin(view, &name(leaf)).into_iter().filter(|(_, on)| !on).map(|(port, _)| port.get()).collect()
+    };
+    let down = |view: &mut View, id: &str| {
+        view.put(PortState { port: id.parse().unwrap(), oper_up: false, speed_bps: None, changed_ms: 0 });
+    };
+    assert_eq!(port_admin(&view, &name("leaf1")).len(), 5, "both uplinks, the link of the pair, two edge ports");
+    assert_eq!(off(&view, "leaf1"), []);
+    down(&mut view, "leaf1/1");
+    assert_eq!(off(&view, "leaf1"), [], "one uplink is left");
+    down(&mut view, "leaf1/2");
+    assert_eq!(off(&view, "leaf1"), [3], "the client at port 4 has the link of the pair");
+    assert_eq!(off(&view, "leaf2"), []);
+    down(&mut view, "leaf1/9");
+    assert_eq!(off(&view, "leaf1"), [3, 4]);
+    // With both cut off there is nothing to send anybody to.
+    down(&mut view, "leaf2/1");
+    down(&mut view, "leaf2/2");
+    assert_eq!((off(&view, "leaf1"), off(&view, "leaf2")), (vec![], vec![]));
 }
