@@ -212,15 +212,20 @@ fn shown(name: &str, value: &P4Value) -> String {
     let padded = |n: usize| -> Vec<u8> {
         std::iter::repeat_n(0, n.saturating_sub(bytes.len())).chain(bytes.iter().copied()).collect()
     };
-    if name.starts_with("ipv4") && bytes.len() <= 4 {
+    let (v4, v6) = match name {
+        // Of either family; no IPv6 address in use begins with twelve zero bytes.
+        "address" => (bytes.len() <= 4, bytes.len() > 4),
+        _ => (name.starts_with("ipv4"), name.starts_with("ipv6")),
+    };
+    if v4 && bytes.len() <= 4 {
         let b = padded(4);
         return std::net::Ipv4Addr::new(b[0], b[1], b[2], b[3]).to_string();
     }
-    if name.starts_with("ipv6") && bytes.len() <= 16 {
+    if v6 && bytes.len() <= 16 {
         let number = padded(16).iter().fold(0u128, |n, b| (n << 8) | u128::from(*b));
         return std::net::Ipv6Addr::from_bits(number).to_string();
     }
-    if name.starts_with("eth_") && name != "eth_type" && bytes.len() <= 6 {
+    if (name == "mac" || name.starts_with("eth_") && name != "eth_type") && bytes.len() <= 6 {
         let b: Vec<String> = padded(6).iter().map(|b| format!("{b:02x}")).collect();
         return b.join(":");
     }

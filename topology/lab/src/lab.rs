@@ -221,16 +221,17 @@ impl Lab {
         self.change(|lab| {
             let process = lab.find_process(name)?.clone();
             let signal = if how == Kill::Stop { libc::SIGTERM } else { libc::SIGKILL };
+            let power_off = how == Kill::PowerOff && process.role == Role::Switch;
             if let Some(id) = process.id {
                 id.signal(signal).doing(|| format!("signalling {name}"))?;
-                if !id.wait_gone(Duration::from_secs(10)) {
-                    let (name, what) = (name.to_owned(), "does not end".to_owned());
-                    return Err(LabError::Process { name, what, log: state::tail(&process.log, 20) });
-                }
             }
-            let power_off = how == Kill::PowerOff && process.role == Role::Switch;
+            // At the same moment: a process takes a while to be gone, and its neighbours would go on sending to it.
             if power_off {
                 lab.set_ports(name, false)?;
+            }
+            if process.id.is_some_and(|id| !id.wait_gone(Duration::from_secs(10))) {
+                let (name, what) = (name.to_owned(), "does not end".to_owned());
+                return Err(LabError::Process { name, what, log: state::tail(&process.log, 20) });
             }
             lab.state.processes.insert(name.to_owned(), Process { id: None, power_off, ..process });
             Ok(())

@@ -7,6 +7,7 @@
 //! | [`apply`] | `apply`, `delete` |
 //! | [`watch`], [`sse`] | `watch` |
 //! | [`blueprint`], [`plan`] | `blueprint check`, `plan`, `apply`, `export`, `schema` |
+//! | [`provision`] | none: for the demo |
 //! | [`http`], [`kinds`], [`table`] | for all of them |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,6 +19,7 @@ mod get;
 mod http;
 mod kinds;
 mod plan;
+mod provision;
 mod rows;
 mod sse;
 mod table;
@@ -28,6 +30,8 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Subcommand;
+
+pub use provision::provision;
 
 /// Commands that ask a controller.
 #[derive(Debug, Subcommand)]
