@@ -3,6 +3,10 @@
 //! A scenario reads: [`Scenario::start`] with a [`LabSpec`], then [`Scenario::ping_all`], `break_link`, [`wait_until`] ...
 //! When it fails, the logs of all its processes are kept and their folder is printed.
 
+mod api;
+
+pub use api::{Answer, Api};
+
 use anyhow::{Context, Result, bail};
 use pergola_lab::ping::{self, PingReport};
 use pergola_lab::{Lab, LabSpec};

@@ -276,16 +276,16 @@ fn a_leaf_without_uplinks_sends_its_servers_to_the_other_leaf() {
         view.put(PortState { port: id.parse().unwrap(), oper_up: false, speed_bps: None, changed_ms: 0 });
     };
     assert_eq!(port_admin(&view, &name("leaf1")).len(), 5, "both uplinks, the link of the pair, two edge ports");
-    assert_eq!(off(&view, "leaf1"), []);
+    assert!(off(&view, "leaf1").is_empty());
     down(&mut view, "leaf1/1");
-    assert_eq!(off(&view, "leaf1"), [], "one uplink is left");
+    assert!(off(&view, "leaf1").is_empty(), "one uplink is left");
     down(&mut view, "leaf1/2");
     assert_eq!(off(&view, "leaf1"), [3], "the client at port 4 has the link of the pair");
-    assert_eq!(off(&view, "leaf2"), []);
+    assert!(off(&view, "leaf2").is_empty());
     down(&mut view, "leaf1/9");
     assert_eq!(off(&view, "leaf1"), [3, 4]);
     // With both cut off there is nothing to send anybody to.
     down(&mut view, "leaf2/1");
     down(&mut view, "leaf2/2");
-    assert_eq!((off(&view, "leaf1"), off(&view, "leaf2")), (vec![], vec![]));
+    assert!(off(&view, "leaf1").is_empty() && off(&view, "leaf2").is_empty());
 }

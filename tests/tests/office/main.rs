@@ -1,13 +1,22 @@
 //! A whole office on this machine: real switches, a real controller, real hosts.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
+mod changes;
+mod dhcp;
+mod learning;
+mod pairs;
+mod policies;
+mod routes;
+mod trouble;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pergola_lab::ping::{self, Pair};
 use pergola_lab::probe::{Probe, ProbeSpec};
 use pergola_lab::{Cut, Kill, LabSpec};
-use pergola_scenarios::{Scenario, free_port, is_root, unique_name};
+use pergola_scenarios::{Api, Scenario, free_port, is_root, unique_name, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -17,19 +26,83 @@ fn programs() -> PathBuf {
     own.ancestors().find(|p| p.file_name().is_some_and(|n| n == "deps")).unwrap().parent().unwrap().to_owned()
 }
 
-fn office(example: &str) -> LabSpec {
+fn example(name: &str) -> String {
     let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../topology/blueprint/examples").join(format!("{example}.yaml"));
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../topology/blueprint/examples").join(format!("{name}.yaml"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+fn office(name: &str) -> LabSpec {
+    office_of(name, &example(name))
+}
+
+fn office_of(name: &str, blueprint: &str) -> LabSpec {
     let listen: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
-    let name = unique_name(example);
-    let mut spec = pergola_lab::office(&name, &std::fs::read_to_string(path).unwrap(), listen).unwrap();
+    let mut spec = pergola_lab::office(&unique_name(name), blueprint, listen).unwrap();
     spec.controller.as_mut().unwrap().program = Some(programs().join("pergola"));
     spec
+}
+
+/// The same site, whose controller believes only what it learns of hosts.
+fn learned(blueprint: &str) -> String {
+    let text = blueprint.replace(": {port: ", ": {binding: learned, port: ");
+    assert_ne!(text, blueprint);
+    text
+}
+
+/// A piece of a document put in place of another, which has to be there.
+fn swap(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "no `{from}` in:\n{text}");
+    text.replace(from, to)
 }
 
 /// Like [`Scenario::start`], for a lab whose name is in its controller's arguments already.
 fn start(spec: LabSpec) -> Scenario {
     Scenario::start_named(spec).unwrap()
+}
+
+fn api(lab: &Scenario) -> Api {
+    Api(lab.spec().forwards[0].listen)
+}
+
+/// Waits until every switch holds what is stored now.
+fn settled(lab: &Scenario) {
+    wait_until("every switch in sync", LIMIT, || api(lab).in_sync().ok().filter(|s| *s)).unwrap();
+}
+
+fn pair(from: &str, to: &str) -> Pair {
+    Pair { from: from.into(), to: to.into(), address: to.parse::<IpAddr>().unwrap() }
+}
+
+/// Waits until all of these addresses answer a host.
+fn reach(lab: &Scenario, from: &str, addresses: &[&str]) {
+    let pairs: Vec<Pair> = addresses.iter().map(|to| pair(from, to)).collect();
+    let report = ping::ping(lab, &pairs, LIMIT).unwrap();
+    assert!(report.all_answered(), "{report}");
+}
+
+/// An address that does not answer a host, for most of a second.
+fn silent(lab: &Scenario, from: &str, address: &str) {
+    let report = ping::ping(lab, &[pair(from, address)], Duration::from_millis(800)).unwrap();
+    assert_eq!(report.failed().count(), 1, "{address} answers {from}");
+}
+
+/// A thousand packets a second in eight flows.
+fn stream(lab: &Scenario, from: &str, to: &str) -> Probe {
+    Probe::start(lab, &ProbeSpec { rate_pps: 1000, flows: 8, ..ProbeSpec::new(from, to) }).unwrap()
+}
+
+/// Waits until so many more packets have arrived.
+fn flowing(probe: &Probe, more: u64) {
+    let before = probe.received();
+    wait_until("packets flow", LIMIT, || (probe.received() >= before + more).then_some(())).unwrap();
+}
+
+/// What a command on a host says, whether it succeeds or not.
+fn says(lab: &Scenario, host: &str, command: &str) -> String {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let output = lab.exec(host, words[0], &words[1..]).unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]
@@ -74,13 +147,10 @@ fn a_cut_link_and_a_dead_controller_do_not_stop_traffic() {
     // The controller is dead: what is programmed goes on, and the switch repairs a cut by itself.
     lab.kill("controller", Kill::Crash).unwrap();
     let probe = Probe::start(&lab, &ProbeSpec { rate_pps: 1000, ..ProbeSpec::new("h1", "h4") }).unwrap();
-    pergola_scenarios::wait_until("packets flow", LIMIT, || (probe.received() > 300).then_some(())).unwrap();
+    wait_until("packets flow", LIMIT, || (probe.received() > 300).then_some(())).unwrap();
     lab.break_link("leaf1-spine1", Cut::Loud).unwrap();
     let then = probe.received();
-    pergola_scenarios::wait_until("packets flow after the cut", LIMIT, || {
-        (probe.received() > then + 1000).then_some(())
-    })
-    .unwrap();
+    wait_until("packets flow after the cut", LIMIT, || (probe.received() > then + 1000).then_some(())).unwrap();
     let report = probe.stop().unwrap();
     assert!(report.lost < 100, "{report}");
 
