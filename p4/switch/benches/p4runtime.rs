@@ -1,8 +1,13 @@
-//! P4Runtime over loopback: insert and read 100,000 LPM entries while packets go on. Run with
-//! `cargo bench -p p4switch --bench p4runtime`. Client and server share the process and the machine.
+//! P4Runtime over loopback: 100,000 LPM entries in and out, start, memory and idle time; beside BMv2 when its switch is on PATH.
+//!
+//! `cargo bench -p p4switch --bench p4runtime`. First in this process, while packets are forwarded; then each switch as a
+//! process of its own with the same program, entries and client. Everything is the best of three.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod support;
+
 use std::{
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,20 +17,17 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use p4runtime_proto::{
-    p4::v1::{self, p4_runtime_client::P4RuntimeClient, update::Type},
-    text,
-};
+use p4runtime_proto::p4::v1::{self, p4_runtime_client::P4RuntimeClient, update::Type};
 use p4switch::{
     PacketMeta, Switch, SwitchOptions,
     p4runtime::{Server, plane::Host},
 };
+use support::{Controller, FABRIC_JSON, Is, Names, Way, bmv2, reach, switch_args, updates};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 
 const ENTRIES: u32 = 100_000;
-const JSON: &[u8] = include_bytes!("../tests/programs/p4rt_all.json");
-const INFO: &str = include_str!("../tests/programs/p4rt_all.p4info.txtpb");
+const ROUNDS: usize = 3;
 
 struct NoPorts;
 
@@ -36,40 +38,9 @@ impl Host for NoPorts {
     fn packet_out(&self, _: Vec<u8>) {}
 }
 
-fn updates(kind: Type, table_id: u32, action_id: u32) -> Vec<v1::Update> {
-    let entry = |n: u32| {
-        let value = Bytes::copy_from_slice(&(0x0a00_0000 | n << 4).to_be_bytes());
-        let lpm = v1::field_match::Lpm { value, prefix_len: 28 };
-        let param = v1::action::Param { param_id: 1, value: Bytes::from_static(&[3]) };
-        let action = v1::Action { action_id, params: vec![param] };
-        v1::TableEntry {
-            table_id,
-            r#match: vec![v1::FieldMatch {
-                field_id: 1,
-                field_match_type: Some(v1::field_match::FieldMatchType::Lpm(lpm)),
-            }],
-            action: Some(v1::TableAction { r#type: Some(v1::table_action::Type::Action(action)) }),
-            ..Default::default()
-        }
-    };
-    let update = |n| v1::Update {
-        r#type: kind.into(),
-        entity: Some(v1::Entity { entity: Some(v1::entity::Entity::TableEntry(entry(n))) }),
-    };
-    (0..ENTRIES).map(update).collect()
-}
-
 /// Writes everything in batches, some at once; entries a second.
 async fn write(client: &P4RuntimeClient<Channel>, updates: &[v1::Update], batch: usize, at_once: usize) -> f64 {
-    let requests: Vec<_> = updates
-        .chunks(batch)
-        .map(|updates| v1::WriteRequest {
-            device_id: 1,
-            election_id: Some(v1::Uint128 { high: 0, low: 1 }),
-            updates: updates.to_vec(),
-            ..Default::default()
-        })
-        .collect();
+    let requests: Vec<_> = updates.chunks(batch).map(Controller::request).collect();
     let start = Instant::now();
     stream::iter(requests)
         .map(|request| {
@@ -96,14 +67,42 @@ async fn read(client: &P4RuntimeClient<Channel>, table_id: u32) -> f64 {
     f64::from(ENTRIES) / start.elapsed().as_secs_f64()
 }
 
-/// One packet each 100 us; the longest time that one took, in nanoseconds.
+/// The best rates of some rounds, in thousands a second; `note` is asked after each round.
+async fn rounds(client: &P4RuntimeClient<Channel>, names: &Names, mut note: impl FnMut() -> String) {
+    let route = |n: u32| {
+        let key = [(1, Is::Exact(1)), (2, Is::Lpm(u128::from(0x1400_0000 | n << 4), 28))];
+        names.direct("ipv4_unicast", &key, 0, "route_v4", &[u128::from(n % 64 + 1)])
+    };
+    let entries: Vec<_> = (0..ENTRIES).map(route).collect();
+    let (insert, delete) = (updates(Type::Insert, &entries), updates(Type::Delete, &entries));
+    for (batch, at_once) in [(1000, 4), (100, 1)] {
+        let mut best = [0f64; 3];
+        let mut notes = String::new();
+        for _ in 0..ROUNDS {
+            let inserted = write(client, &insert, batch, at_once).await;
+            let read = read(client, names.table("ipv4_unicast")).await;
+            let deleted = write(client, &delete, batch, at_once).await;
+            for (best, now) in best.iter_mut().zip([inserted, read, deleted]) {
+                *best = best.max(now / 1000.0);
+            }
+            notes = note();
+        }
+        let [inserts, reads, deletes] = best;
+        println!(
+            "  {batch:>4} x {at_once}: {inserts:.0}k inserts/s, {reads:.0}k read/s, {deletes:.0}k deletes/s{notes}"
+        );
+    }
+}
+
+/// One packet each 100 us; the longest time that one took, in nanoseconds of the thread's own processor time and of the clock.
 fn traffic(switch: &Arc<Switch>, stop: Arc<AtomicBool>, worst: Arc<AtomicU64>) -> std::thread::JoinHandle<()> {
     let mut worker = switch.worker();
     std::thread::spawn(move || {
-        let mut packet = vec![0; 34];
+        let mut packet = vec![0; 64];
+        packet[..6].copy_from_slice(&(support::ROUTER_MAC as u64).to_be_bytes()[2..]);
         packet[12] = 8;
         packet[14] = 0x45;
-        packet[30] = 10;
+        packet[30] = 20;
         while !stop.load(Relaxed) {
             let start = Instant::now();
             worker.process(1, &packet, PacketMeta::default(), &mut |_: u32, _: &[u8], _: &[u8], _: PacketMeta| {});
@@ -113,57 +112,102 @@ fn traffic(switch: &Arc<Switch>, stop: Arc<AtomicBool>, worst: Arc<AtomicU64>) -
     })
 }
 
-#[tokio::main]
-async fn main() {
-    let switch = Switch::new(None, SwitchOptions { cpu_port: Some(510), ..Default::default() }).unwrap();
+async fn in_process(names: &Names) {
+    let switch = Switch::new(None, SwitchOptions { cpu_port: Some(255), ..Default::default() }).unwrap();
     let (server, _events) = Server::new(1, switch.clone(), Arc::new(NoPorts));
-    let info = text::parse_p4info(INFO).unwrap();
-    let id = |name: &str| {
-        let tables = info.tables.iter().map(|t| t.preamble.as_ref().unwrap());
-        let mut all = tables.chain(info.actions.iter().map(|a| a.preamble.as_ref().unwrap()));
-        all.find(|p| p.alias == name).unwrap().id
-    };
-    let (table, action) = (id("route"), id("forward"));
-    server
-        .start(v1::ForwardingPipelineConfig {
-            p4info: Some(info.clone()),
-            p4_device_config: Bytes::from_static(JSON),
-            cookie: None,
-        })
-        .unwrap();
+    let p4_device_config = Bytes::from_static(FABRIC_JSON);
+    let config = v1::ForwardingPipelineConfig { p4info: Some(names.0.clone()), p4_device_config, cookie: None };
+    server.start(config).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap().to_string();
     let router = tonic::transport::Server::builder().add_service(server.service());
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
-    let client = P4RuntimeClient::connect(format!("http://{address}")).await.unwrap();
-    let client = client.max_decoding_message_size(64 << 20);
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let hello = v1::MasterArbitrationUpdate {
-        device_id: 1,
-        election_id: Some(v1::Uint128 { high: 0, low: 1 }),
-        ..Default::default()
-    };
-    let hello = v1::stream_message_request::Update::Arbitration(hello);
-    sender.send(v1::StreamMessageRequest { update: Some(hello) }).await.unwrap();
-    let receiver = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let mut primary = client.clone().stream_channel(receiver).await.unwrap().into_inner();
-    primary.message().await.unwrap().unwrap();
-
+    let serving = tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let controller = Controller::connect(&address).await;
     let (stop, worst) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let packets = traffic(&switch, stop.clone(), worst.clone());
-    let (insert, delete) = (updates(Type::Insert, table, action), updates(Type::Delete, table, action));
-    for (batch, at_once) in [(100, 1), (1000, 1), (1000, 4)] {
-        for _ in 0..3 {
-            worst.store(0, Relaxed);
-            let inserted = write(&client, &insert, batch, at_once).await;
-            let read = read(&client, table).await;
-            let deleted = write(&client, &delete, batch, at_once).await;
-            let worst = worst.load(Relaxed) / 1000;
-            println!(
-                "batches of {batch} x {at_once}: {inserted:.0} inserts/s, {read:.0} read/s, {deleted:.0} deletes/s, longest packet {worst} us"
-            );
-        }
-    }
+    println!("ours, in one process with the client, packets going on:");
+    rounds(&controller.client, names, || format!(", longest packet {} us", worst.swap(0, Relaxed) / 1000)).await;
     stop.store(true, Relaxed);
     packets.join().unwrap();
+    serving.abort();
+}
+
+/// A switch as a process that ends with this value.
+struct Process(Child);
+
+impl Process {
+    fn start(program: &str, address: &str) -> Self {
+        let mut command = Command::new(program);
+        command.args(switch_args(address, &[])).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Process(command.spawn().unwrap())
+    }
+
+    /// Resident memory in megabytes.
+    fn resident(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// Processor time used so far, in clock ticks (hundredths of a second).
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn process(name: &str, program: &str, names: &Names) {
+    println!("{name}, a process of its own:");
+    let mut starts = Vec::new();
+    for _ in 0..9 {
+        let address = free_address();
+        let start = Instant::now();
+        let _process = Process::start(program, &address);
+        reach(&address).await;
+        starts.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    starts.sort_by(f64::total_cmp);
+    println!("  exec to the first answered Capabilities: {:.1} ms (median of 9)", starts[4]);
+    {
+        let address = free_address();
+        let process = Process::start(program, &address);
+        let controller = Controller::connect(&address).await;
+        controller.fabric(Way::Direct, 10_000).await;
+        let before = process.ticks();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let idle = (process.ticks() - before) as f64 / 3.0;
+        println!(
+            "  fabric program and 10,000 routes: {:.1} MB resident, {idle:.1} % of a processor when idle",
+            process.resident()
+        );
+    }
+    let address = free_address();
+    let _process = Process::start(program, &address);
+    let controller = Controller::connect(&address).await;
+    controller.push(&names.0, FABRIC_JSON).await.unwrap();
+    rounds(&controller.client, names, String::new).await;
+}
+
+#[tokio::main]
+async fn main() {
+    let names = Names::fabric();
+    in_process(&names).await;
+    process("ours", env!("CARGO_BIN_EXE_p4switch"), &names).await;
+    match bmv2() {
+        Some(program) => process("BMv2", program, &names).await,
+        None => println!("BMv2: simple_switch_grpc is not on PATH"),
+    }
 }

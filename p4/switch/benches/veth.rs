@@ -1,9 +1,12 @@
-//! Frames through a switch over veth pairs, beside a bare loop that only copies them with the same rings.
+//! Frames and TCP through a switch over veth pairs, beside a bare loop that only copies frames with the same rings.
 //!
-//! `cargo bench -p p4switch --bench veth [-- SECONDS]`, as root. The bench makes the network namespaces io-bench-a and
-//! io-bench-b (generator and counter) and io-bench-s (what is measured), and removes them. For each frame size it looks for
-//! the highest rate with at most 0.1 % loss, then measures the latency at half of it.
+//! `cargo bench -p p4switch --bench veth [-- SECONDS_A_TRIAL]`, as root. The bench makes the network namespaces io-bench-a and
+//! io-bench-b (the two ends) and io-bench-s (what is measured), and removes them. For each frame size it looks for the highest
+//! rate with at most 0.1 % loss, then measures the latency at half of it. Then iperf3 with the default offloads. Where BMv2's
+//! simple_switch_grpc is on PATH it gets the same program, entries and frames as ours.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+mod support;
 
 use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
 use p4switch::ports::{Offload, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, sys};
@@ -12,11 +15,15 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::{Controller, HOST_MACS, ROUTER_MAC, Way, bmv2, switch_args};
 
 const LOSS_MAX: f64 = 0.001;
 /// Test frames are UDP from 10.0.0.1 to 10.0.1.1, this port; the time of sending is the payload.
 const UDP_PORT: [u8; 2] = [0x4e, 0x20];
 const STAMP: usize = 42;
+/// Where a switch serves P4Runtime, inside its namespace.
+const GRPC: &str = "127.0.0.1:9559";
+const PORTS: [&str; 4] = ["1@s0", "2@s1", "3@s2", "4@s3"];
 
 fn test_frame(len: usize) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
@@ -37,7 +44,7 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("copier") => copier(&args[1], &args[2], args.get(3).is_some_and(|a| a == "bypass")),
         Some("runtime") => runtime(&args[1], &args[2], args.get(3).map_or(0, |us| us.parse().unwrap())),
-        Some("program") => program(&args[1], &args[2], &args[3]),
+        Some("controller") => controller(&args[1]),
         Some("generator") => generator(&args[1]),
         Some("counter") => counter(&args[1]),
         seconds => bench(seconds.and_then(|s| s.parse().ok()).unwrap_or(1.0)),
@@ -85,13 +92,9 @@ impl Forwarder for Copy {
 /// The switch's loop with ports, counters and link state, and a program that only copies.
 fn runtime(a: &str, b: &str, spin_us: u64) {
     let options = RuntimeOptions { spin: Duration::from_micros(spin_us), ..RuntimeOptions::default() };
-    run_switch(Box::new(Copy), &options, [a, b]);
-}
-
-fn run_switch(forwarder: Box<dyn Forwarder>, options: &RuntimeOptions, names: [&str; 2]) {
-    let runtime = Arc::new(Runtime::start(vec![forwarder], None, options).unwrap());
+    let runtime = Arc::new(Runtime::start(vec![Box::new(Copy)], None, &options).unwrap());
     let manager = PortManager::new(runtime, |_, _| {});
-    for (no, name) in names.into_iter().enumerate() {
+    for (no, name) in [a, b].into_iter().enumerate() {
         manager.add(no as PortNo, PortSpec::Linux(name.to_owned()), &PortOptions::default()).unwrap();
     }
     println!("ready");
@@ -100,12 +103,20 @@ fn run_switch(forwarder: Box<dyn Forwarder>, options: &RuntimeOptions, names: [&
     }
 }
 
-/// The switch with a P4 program whose entries are constant.
-fn program(json: &str, a: &str, b: &str) {
-    let program = p4switch::Program::load(&std::fs::read(json).unwrap()).unwrap();
-    let switch = p4switch::Switch::new(Some(program), p4switch::SwitchOptions::default()).unwrap();
-    let forwarder = Box::new(p4switch::forward::ProgramForwarder::new(&switch));
-    run_switch(forwarder, &RuntimeOptions::default(), [a, b]);
+/// Gives the switch of this namespace the fabric program, entries for `way` and 10,000 routes.
+fn controller(way: &str) {
+    let way = match way {
+        "vlan" => Way::Vlan,
+        "mpls" => Way::Mpls,
+        _ => Way::Direct,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        Controller::connect(GRPC).await.fabric(way, 10_000).await;
+        println!("ready");
+        // Stays the primary until the other end of standard input is closed.
+        tokio::task::spawn_blocking(|| std::io::stdin().lines().count()).await.unwrap();
+    });
 }
 
 /// Reads "LEN RATE SECONDS", sends that, answers with the number of frames sent.
@@ -180,21 +191,44 @@ fn ip(args: &str) -> bool {
 
 struct Bed;
 
+fn mac(value: u128) -> String {
+    value.to_be_bytes()[10..].iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
+}
+
 impl Bed {
     fn new() -> Self {
         drop(Self);
         for space in ["a", "b", "s"] {
             assert!(ip(&format!("netns add io-bench-{space}")), "needs root and network namespaces");
         }
-        for (near, far) in [("a", "s0"), ("b", "s1")] {
-            assert!(ip(&format!("link add v netns io-bench-{near} type veth peer name {far} netns io-bench-s")));
-            for (space, name) in [(near, "v"), ("s", far)] {
+        assert!(ip("-n io-bench-s link set lo up"));
+        let ends = [("a", "v", "s0"), ("b", "v", "s1"), ("s", "s2", "s3")];
+        for (near, name, far) in ends {
+            assert!(ip(&format!("link add {name} netns io-bench-{near} type veth peer name {far} netns io-bench-s")));
+            for (space, name) in [(near, name), ("s", far)] {
                 let sysctl = format!("netns exec io-bench-{space} sysctl -qw net.ipv6.conf.{name}.disable_ipv6=1");
                 ip(&sysctl);
                 assert!(ip(&format!("-n io-bench-{space} link set {name} up")));
             }
         }
+        for (space, host) in ["a", "b"].into_iter().zip(HOST_MACS) {
+            assert!(ip(&format!("-n io-bench-{space} link set v address {}", mac(host))));
+        }
         Self
+    }
+
+    /// Makes the two ends hosts that reach each other by the router, or directly by each other's address.
+    fn addresses(&self, routed: bool) {
+        for (space, subnet, other) in [("a", 0, HOST_MACS[1]), ("b", 1, HOST_MACS[0])] {
+            let gateway = mac(if routed { ROUTER_MAC } else { other });
+            for command in [
+                format!("addr replace 10.0.{subnet}.1/24 dev v"),
+                format!("neigh replace 10.0.{subnet}.254 lladdr {gateway} dev v nud permanent"),
+                format!("route replace default via 10.0.{subnet}.254"),
+            ] {
+                assert!(ip(&format!("-n io-bench-{space} {command}")), "{command}");
+            }
+        }
     }
 }
 
@@ -206,20 +240,34 @@ impl Drop for Bed {
     }
 }
 
+fn within(space: &str, command: &[&str]) -> Command {
+    let mut inside = Command::new("ip");
+    inside.args(["netns", "exec", space]).args(command);
+    inside
+}
+
+/// A process that ends with this value.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A helper process in a namespace that answers lines.
 struct Helper {
-    child: Child,
+    _process: Process,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Helper {
     fn start(space: &str, command: &[&str]) -> Self {
-        let mut all = vec!["netns", "exec", space];
-        all.extend(command);
-        let mut child = Command::new("ip").args(all).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut helper =
-            Self { input: child.stdin.take().unwrap(), output: BufReader::new(child.stdout.take().unwrap()), child };
+        let mut child = within(space, command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut helper = Self { _process: Process(child), input, output };
         helper.read("ready");
         helper
     }
@@ -241,10 +289,52 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// What is measured.
+#[derive(Clone)]
+enum Subject {
+    /// A command that prints a line with "ready" when s0 and s1 are joined.
+    Line(Vec<String>),
+    /// A switch that a controller gives the fabric program.
+    Switch(String, Way),
+}
+
+impl Subject {
+    /// Starts it; it ends with the value.
+    fn start(&self, exe: &str) -> (Option<Process>, Helper) {
+        match self {
+            Subject::Line(command) => {
+                let command: Vec<&str> = command.iter().map(String::as_str).collect();
+                (None, Helper::start("io-bench-s", &command))
+            }
+            Subject::Switch(program, way) => {
+                let args = switch_args(GRPC, &PORTS);
+                let command: Vec<&str> =
+                    std::iter::once(program.as_str()).chain(args.iter().map(String::as_str)).collect();
+                let mut command = within("io-bench-s", &command);
+                let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                let process = Process(child);
+                let way = format!("{way:?}").to_lowercase();
+                (Some(process), Helper::start("io-bench-s", &[exe, "controller", &way]))
+            }
+        }
+    }
+}
+
+/// Gigabits a second of TCP from a to b; what iperf3 says when it fails.
+fn tcp(seconds: u32) -> Result<f64, String> {
+    let serve = ["iperf3", "-s", "-1", "--forceflush"];
+    let server = within("io-bench-b", &serve).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
+    let mut server = Process(server);
+    // It says when it listens.
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening")));
+    let seconds = seconds.to_string();
+    let client = ["iperf3", "-c", "10.0.1.1", "-t", &seconds, "-J", "--connect-timeout", "3000"];
+    let output = within("io-bench-a", &client).output().map_err(|e| e.to_string())?;
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+    match report.pointer("/end/sum_received/bits_per_second").and_then(|v| v.as_f64()) {
+        Some(rate) if rate > 0.0 => Ok(rate / 1e9),
+        _ => Err(report["error"].as_str().unwrap_or("nothing passed").to_owned()),
     }
 }
 
@@ -293,32 +383,48 @@ impl Ends {
 
 fn bench(seconds: f64) {
     let exe = std::env::current_exe().unwrap().display().to_string();
-    let _bed = Bed::new();
-    let mut subjects: Vec<(&str, Vec<String>)> = vec![
-        ("bare copier", vec![exe.clone(), "copier".into(), "s0".into(), "s1".into()]),
-        ("bare copier, qdisc bypass", vec![exe.clone(), "copier".into(), "s0".into(), "s1".into(), "bypass".into()]),
-        ("switch loop", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into()]),
-        ("switch loop, spin 20 us", vec![exe.clone(), "runtime".into(), "s0".into(), "s1".into(), "20".into()]),
+    let bed = Bed::new();
+    let line = |args: &[&str]| {
+        Subject::Line(std::iter::once(exe.as_str()).chain(args.iter().copied()).map(String::from).collect())
+    };
+    let ours = |way| Subject::Switch(env!("CARGO_BIN_EXE_p4switch").to_owned(), way);
+    let mut subjects = vec![
+        ("bare copier", line(&["copier", "s0", "s1"])),
+        ("bare copier, qdisc bypass", line(&["copier", "s0", "s1", "bypass"])),
+        ("switch loop, copying", line(&["runtime", "s0", "s1"])),
+        ("p4switch, fabric program", ours(Way::Direct)),
     ];
-    let router = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/io_router.json");
-    subjects
-        .push(("switch, router program", vec![exe.clone(), "program".into(), router.into(), "s0".into(), "s1".into()]));
-    // Further commands to measure, each printing a line with "ready": PERGOLA_BENCH="NAME=COMMAND ARGS;..."
-    let further = std::env::var("PERGOLA_BENCH").unwrap_or_default();
-    for (name, command) in further.split(';').filter_map(|one| one.split_once('=')) {
-        subjects.push((name, command.split(' ').map(str::to_owned).collect()));
+    if let Some(program) = bmv2() {
+        subjects.push(("BMv2, fabric program", Subject::Switch(program.to_owned(), Way::Direct)));
     }
     println!("{:<28} {:>6} {:>10} {:>10} {:>10}", "", "bytes", "frames/s", "p50 us", "p99 us");
     let lengths = std::env::var("PERGOLA_BENCH_BYTES").unwrap_or_else(|_| "64 512 1400".into());
-    for len in lengths.split(' ').map(|len| len.parse().unwrap()) {
-        for (name, command) in &subjects {
-            let command: Vec<&str> = command.iter().map(String::as_str).collect();
-            let _subject = Helper::start("io-bench-s", &command);
+    for len in lengths.split_whitespace().map(|len| len.parse().unwrap()) {
+        for (name, subject) in &subjects {
+            let _running = subject.start(&exe);
             let generator = Helper::start("io-bench-a", &[&exe, "generator", "v"]);
             let counter = Helper::start("io-bench-b", &[&exe, "counter", "v"]);
             let outcome = Ends { generator, counter, seconds }.best(len);
             let Outcome { rate, p50_us, p99_us } = outcome;
             println!("{name:<28} {len:>6} {rate:>10.0} {p50_us:>10.1} {p99_us:>10.1}");
+        }
+    }
+    let mut subjects = vec![
+        ("bare copier", line(&["copier", "s0", "s1"]), false),
+        ("p4switch, routed", ours(Way::Direct), true),
+        ("p4switch, tag on and off", ours(Way::Vlan), true),
+        ("p4switch, label on and off", ours(Way::Mpls), true),
+    ];
+    if let Some(program) = bmv2() {
+        subjects.push(("BMv2, routed", Subject::Switch(program.to_owned(), Way::Direct), true));
+    }
+    println!("{:<28} {:>10}", "TCP, default offloads", "Gbit/s");
+    for (name, subject, routed) in subjects {
+        bed.addresses(routed);
+        let _running = subject.start(&exe);
+        match tcp(3) {
+            Ok(rate) => println!("{name:<28} {rate:>10.1}"),
+            Err(error) => println!("{name:<28} {error}"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub struct EntrySpec {
 
 impl EntrySpec {
     pub fn new(key: Vec<KeyField>, priority: i32, action: EntryAction) -> Self {
-        EntrySpec { key, priority, action, ttl_ms: 0, cookie: Arc::from([]), meter: None, counter: None }
+        EntrySpec { key, priority, action, ttl_ms: 0, cookie: Arc::default(), meter: None, counter: None }
     }
 }
 
@@ -273,7 +273,7 @@ impl Instance {
         data: ActionData,
     ) -> Result<(), TableError> {
         let priority = if self.program.tables[id].has_priority() { priority } else { 0 };
-        let cookie = Arc::from([]);
+        let cookie = Arc::default();
         let bound = Bound::Action(data);
         self.tables[id].insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const: true }).map(drop)
     }

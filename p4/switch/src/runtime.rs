@@ -352,6 +352,8 @@ impl Worker {
 /// One turn of one port.
 fn receive(input: &mut Input, forwarder: &mut dyn Forwarder, outputs: &mut Outputs, batch: usize) -> usize {
     let Input { port, rx, .. } = input;
+    // Taken once for the turn, it costs each frame next to nothing.
+    let _pin = crate::rcu::pin();
     rx.receive(batch, &mut |frame, offload| {
         if !port.is_enabled() {
             port.counters.in_discards.fetch_add(1, Ordering::Relaxed);

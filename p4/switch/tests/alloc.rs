@@ -29,7 +29,12 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn routed_packets_do_not_allocate() {
-    let mut bench = common::Bench::router(1_000);
+    forward(common::Bench::fabric(1_000, false));
+    forward(common::Bench::fabric(1_000, true));
+    forward(common::Bench::router(1_000));
+}
+
+fn forward(mut bench: common::Bench) {
     let packets: Vec<Vec<u8>> = (1..64).map(|i| common::ipv4(0x0a00_0000 | i << 8 | 9, i as u16)).collect();
     let mut emitted = 0u64;
     let mut round = |bench: &mut common::Bench| {

@@ -33,7 +33,7 @@ impl<'a> Run<'a> {
                     }
                 }
                 Node::If { cond, yes, no } => {
-                    if self.bool(cond, &[]) {
+                    if self.test(cond) {
                         *yes
                     } else {
                         *no
@@ -44,6 +44,17 @@ impl<'a> Run<'a> {
                     *next
                 }
             };
+        }
+    }
+
+    /// A condition; the usual ones without a call.
+    #[inline(always)]
+    fn test(&self, cond: &Bool) -> bool {
+        match cond {
+            Bool::FieldIs(fld, value) => load(&self.ctx.frame, *fld) == *value,
+            Bool::FieldIsNot(fld, value) => load(&self.ctx.frame, *fld) != *value,
+            Bool::Valid(header) => self.ctx.is_valid(*header),
+            cond => self.bool(cond, &[]),
         }
     }
 
@@ -87,7 +98,10 @@ impl<'a> Run<'a> {
     fn table(&mut self, id: usize) -> (bool, Option<usize>) {
         let rt = self.rt;
         let table: &'a Table = &rt.tables[id];
-        if let Some(action) = table.idle() {
+        if let Some((action, counter)) = table.idle(self.pin) {
+            if let Some(counter) = counter {
+                counter.add(self.worker, u64::from(self.ctx.ingress_len));
+            }
             return (false, Some(action));
         }
         let hit = if table.is_empty() { None } else { self.look_up(id, table) };

@@ -35,6 +35,11 @@ impl Run<'_> {
                     store(&mut self.ctx.frame, *dst, value);
                     continue;
                 }
+                Op::SetField(dst, src) => {
+                    let value = load(&self.ctx.frame, *src);
+                    store(&mut self.ctx.frame, *dst, value);
+                    continue;
+                }
                 Op::Jump(to) => Some(*to),
                 Op::JumpIfZero(cond, to) => (self.num(cond, params) == 0).then_some(*to),
                 Op::JumpUnless(cond, to) => (!self.bool(cond, params)).then_some(*to),

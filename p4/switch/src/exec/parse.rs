@@ -136,8 +136,13 @@ impl Run<'_> {
             ParseOp::Lookahead { dst, offset, width } => {
                 // BMv2 checks the width and the packet's end; bits before the offset count as well.
                 self.need(*at, ((offset % 8 + width).div_ceil(8) + offset / 8) as usize)?;
-                let value = self.ahead(*at, *offset, *width);
-                self.put_wide(dst, &value, &[]);
+                if *width <= 64 {
+                    let value = self.ahead_word(*at, *offset, *width);
+                    self.put(dst, value, &[]);
+                } else {
+                    let value = self.ahead(*at, *offset, *width);
+                    self.put_wide(dst, &value, &[]);
+                }
                 Ok(())
             }
             ParseOp::Verify(cond, error) => {

@@ -70,7 +70,7 @@ pub struct Table {
     pub(crate) default: Rcu<Entry>,
     /// Entries, so that packets skip an empty table without computing its key.
     len: AtomicUsize,
-    /// The default action while the table has no entries and that action does and counts nothing, else [`BUSY`].
+    /// The default action while the table has no entries and that action does nothing but count, else [`BUSY`].
     idle: AtomicUsize,
     /// Actions of the table without primitives.
     noops: Vec<ActionId>,
@@ -146,17 +146,21 @@ impl Table {
         self.len.load(Ordering::Relaxed) == 0
     }
 
-    /// The action to report when applying the table would do nothing at all.
+    /// The action to report, and the counter to count in, when applying the table would do nothing else.
     #[inline]
-    pub(crate) fn idle(&self) -> Option<ActionId> {
+    pub(crate) fn idle<'g>(&'g self, pin: &'g Pin) -> Option<(ActionId, Option<&'g CounterCell>)> {
         let idle = self.idle.load(Ordering::Acquire);
-        (idle != BUSY).then_some(idle)
+        if idle == BUSY {
+            return None;
+        }
+        let counter = self.counters.and_then(|_| self.default.load(pin)?.counter.as_ref());
+        Some((idle, counter))
     }
 
     /// Called under the write lock after every change of the number of entries or of the default entry.
     fn settle(&self, pin: &Pin) {
         let action = self.default.load(pin).and_then(|entry| match entry.bound.load(pin) {
-            Some(Bound::Action(data)) if entry.counter.is_none() && entry.meter.is_none() => Some(data.action),
+            Some(Bound::Action(data)) if entry.meter.is_none() => Some(data.action),
             _ => None,
         });
         let idle = action.filter(|action| self.is_empty() && self.noops.contains(action));
@@ -268,7 +272,7 @@ impl Table {
             (None, _) => self.default.set(None, &pin),
             (Some(bound), Some(entry)) => entry.bound.set(Some(Arc::new(bound)), &pin),
             (Some(bound), None) => {
-                let cookie = Arc::from([]);
+                let cookie = Arc::default();
                 let rest = Rest { bound, priority: 0, ttl_ms: 0, now_ms: 0, cookie, is_const: false };
                 self.default.set(Some(self.make(Packed::default(), 0, rest)), &pin);
             }

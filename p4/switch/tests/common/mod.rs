@@ -10,6 +10,7 @@ use p4switch::{Instance, PacketMeta, Program, Switch, SwitchOptions, Worker};
 
 pub const FEATURES: &[u8] = include_bytes!("../programs/features.json");
 pub const ROUTER: &[u8] = include_bytes!("../programs/router.json");
+pub const FABRIC: &[u8] = include_bytes!("../../../fabric/fabric.json");
 
 /// A number in as few bytes as it needs.
 pub fn num(value: u128) -> Value {
@@ -103,6 +104,40 @@ impl Bench {
             let (value, prefix_len) = route_of(route);
             let key = vec![KeyField::Lpm { value: num(u128::from(value)), prefix_len }];
             bench.add(&t("routes_v4"), key, 0, "MainIngress.set_next4", &[u128::from(route % groups + 1)]);
+        }
+        bench
+    }
+
+    /// The fabric program as a leaf: ports 1 to 32 route untagged IPv4 by `routes` routes, each to one of 64 ECMP groups of
+    /// four members. With `labels` the members are far switches behind an MPLS label, else neighbours.
+    pub fn fabric(routes: u32, labels: bool) -> Self {
+        let bench = Bench::new(FABRIC);
+        let t = |name: &str| format!("FabricIngress.{name}");
+        let (filter, classify) = (t("filtering.ingress_port_vlan"), t("filtering.fwd_classifier"));
+        for port in 1..33 {
+            let any = || ternary(0, 0);
+            let key = vec![exact(port), exact(0), any(), any(), any()];
+            bench.add(&filter, key, 1, &t("filtering.permit_with_vlan"), &[10, 1]);
+            let key = vec![ternary(port, 511), ternary(0x00_aa_bb_cc_dd_ee, 0xffff_ffff_ffff), exact(0x800)];
+            bench.add(&classify, key, 1, &t("filtering.set_forwarding"), &[2]);
+        }
+        let (table, action) = (t("next.next_hashed"), if labels { "to_node_hashed" } else { "to_neighbour_hashed" });
+        let action = t(&format!("next.{action}"));
+        for group in 1..=64u32 {
+            let members = (0..4).map(|i| {
+                let port = u128::from(1 + (group * 4 + i) % 31);
+                let mut params = vec![port, 0x02_00_00_00_00_01, 0x02_00_00_00_01_00 | u128::from(group * 4 + i)];
+                params.extend(labels.then_some(u128::from(100 + group)));
+                OneShotMember { call: bench.call(&table, &action, &params), weight: 1, watch_port: Some(port as u32) }
+            });
+            let spec = EntrySpec::new(vec![exact(group.into())], 0, EntryAction::OneShot(members.collect()));
+            bench.instance.insert(bench.table(&table), &spec, 0).expect("a group");
+        }
+        for route in 0..routes {
+            let (value, prefix_len) = route_of(route);
+            let key = vec![exact(1), KeyField::Lpm { value: num(value.into()), prefix_len }];
+            let next = u128::from(route % 64 + 1);
+            bench.add(&t("forwarding.ipv4_unicast"), key, 0, &t("forwarding.route_v4"), &[next]);
         }
         bench
     }

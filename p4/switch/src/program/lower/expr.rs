@@ -465,6 +465,11 @@ impl Lower {
         if width <= 64 {
             return Ok(Val::Num(self.low(expr, width, node)?));
         }
+        if let Some((num, range)) = self.exact(expr, node)?
+            && range.0 >= 0
+        {
+            return Ok(Val::Num(num));
+        }
         Ok(match self.big(expr, node)? {
             // A sign matters beyond 64 bits, so the wide form stays.
             Big::Num(num, false) => Val::Num(num),

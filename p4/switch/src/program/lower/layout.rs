@@ -348,14 +348,18 @@ impl Lower {
                     FieldRef::Wide(bits) => bits.bit,
                     _ => return None,
                 };
-                (!h.metadata && h.var.is_none()).then_some((header, bit, width))
+                h.var.is_none().then_some((header, bit, width))
             }
             _ => None,
         };
         let (mut out, mut i, mut aligned) = (Vec::new(), 0, true);
         while i < parts.len() {
             let Some((header, start, mut width)) = place(&parts[i]) else {
-                aligned = false;
+                aligned &= match &parts[i] {
+                    CalcPart::Field(_, FieldRef::Valid(_), _) => false,
+                    CalcPart::Field(_, _, width) | CalcPart::Const(_, width) => width % 8 == 0,
+                    CalcPart::Bytes { .. } | CalcPart::Header(_) => true,
+                };
                 out.push(parts[i].clone());
                 i += 1;
                 continue;
@@ -371,7 +375,7 @@ impl Lower {
             if aligned && start % 8 == 0 && width % 8 == 0 {
                 out.push(CalcPart::Bytes { header, off: start / 8, len: width / 8 });
             } else {
-                aligned = false;
+                aligned &= width % 8 == 0;
                 out.extend_from_slice(&parts[i..next]);
             }
             i = next;

@@ -38,6 +38,7 @@ fn op(op: NumOp, left: Num, right: Num) -> Num {
     match (op, left, right) {
         (NumOp::And, Num::Const(c), x) | (NumOp::And, x, Num::Const(c)) => match x {
             Num::Const(d) => Num::Const(c & d),
+            x if c == u64::MAX => x,
             // A mask that covers the whole field is p4c's cast.
             Num::Fld(f) if f.mask & c == f.mask => Num::Fld(f),
             x => Num::And(Box::new(x), c),
@@ -253,6 +254,18 @@ impl Lower {
                     let want = (64 - c.low().leading_zeros()).max(1);
                     let other = self.low(other, want, node)?;
                     return Ok(Some((op(NumOp::And, other, Num::Const(c.low())), (0, i128::from(c.low())))));
+                }
+            }
+        }
+        if math == BigOp::And {
+            // A wide mask over a narrow number: p4c's cast to a wide type.
+            for (mask, other) in [(left, right), (right, left)] {
+                if let Expr::Const(c) = mask
+                    && !c.negative()
+                    && *c > Wide::from_u64(u64::MAX)
+                {
+                    let found = self.exact(other, node)?.filter(|(_, range)| range.0 >= 0);
+                    return Ok(found.map(|(num, range)| (op(NumOp::And, num, Num::Const(c.low())), range)));
                 }
             }
         }
