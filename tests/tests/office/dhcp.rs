@@ -84,6 +84,12 @@ fn lease(lab: &Scenario, host: &str, v6: bool, folder: &Path) {
     std::fs::write(&script, SCRIPT).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(&config, "timeout 20;\nretry 1;\ninitial-interval 1;\nbackoff-cutoff 2;\n").unwrap();
+    // DHCPv6 is spoken from the link-local address, which is tried for a second first (RFC 4862 §5.4).
+    wait_until("a link-local address", LIMIT, || {
+        let text = lab.run(host, "ip -6 addr show dev eth0 scope link -tentative").ok()?;
+        text.contains("fe80::").then_some(())
+    })
+    .unwrap();
     let mut command = lab.command(host, "dhclient").unwrap();
     command.args([if v6 { "-6" } else { "-4" }, "-1", "-v", "-sf"]).arg(&script).arg("-cf").arg(&config);
     command.arg("-lf").arg(file("leases")).arg("-pf").arg(file("pid")).arg("eth0");

@@ -355,7 +355,10 @@ impl Up {
     fn spec_of_blueprint(&self, text: &str) -> Result<(LabSpec, String), LabError> {
         let blueprint = pergola_blueprint::parse(text)
             .map_err(|problems| LabError::Blueprint(format!("{}: {problems}", self.file.display())))?;
-        let view = crate::intents::with_endpoints(&blueprint);
+        let mut view = crate::intents::with_endpoints(&blueprint);
+        if matches!(self.target, Some(TargetArg::Bmv2)) {
+            crate::intents::play_by_bmv2(&mut view);
+        }
         let name = match (&self.name, view.site()) {
             (Some(name), _) => name.clone(),
             (None, Some(site)) => site.name.to_string().chars().take(32).collect(),

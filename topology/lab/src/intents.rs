@@ -62,6 +62,14 @@ pub fn with_endpoints(blueprint: &Blueprint) -> View {
     View::from_resources(intents)
 }
 
+/// BMv2 plays every switch, and the controller has to know: it serves no gNMI.
+pub(crate) fn play_by_bmv2(view: &mut View) {
+    let switches: Vec<Switch> = view.switches().map(|s| (**s).clone()).collect();
+    for switch in switches {
+        view.put(Switch { target: pergola_model::Target::Bmv2, gnmi: None, ..switch });
+    }
+}
+
 const FIRST_PORT: u16 = 50_001;
 
 fn switch_spec(switch: &Switch, view: &View) -> Result<SwitchSpec, LabError> {
@@ -183,6 +191,18 @@ mod tests {
         assert_eq!(spec.ports_of(&spec.switches[1]), [1, 7, 49]);
         let lines = crate::layout::fabric_batch(&spec);
         assert!(lines.contains(&"addr add 10.99.0.2 dev lo".to_owned()), "{lines:?}");
+    }
+
+    #[test]
+    fn bmv2_has_no_gnmi_and_the_controller_knows() {
+        let text = include_str!("../../blueprint/examples/2x2.yaml");
+        let mut view = with_endpoints(&pergola_blueprint::parse(text).unwrap());
+        assert!(view.switches().all(|s| s.gnmi.is_some()));
+        play_by_bmv2(&mut view);
+        let read = pergola_blueprint::parse(&pergola_blueprint::export(&view)).unwrap().view();
+        assert!(read.switches().count() == 4 && read.switches().all(|s| s.gnmi.is_none() && s.p4runtime.is_some()));
+        let spec = LabSpec::from_view("t", &read).unwrap();
+        assert!(spec.switches.iter().all(|s| s.target == Some(Target::Bmv2) && s.gnmi.is_none()));
     }
 
     #[test]

@@ -272,12 +272,15 @@ fn send(out: &Out, spec: &ProbeSpec, epoch: Instant, stop: &AtomicBool) -> Sent 
 fn receive(input: &In, epoch: Instant, count: &AtomicU64, stopped: &AtomicBool) -> io::Result<Vec<Arrival>> {
     let mut arrivals = Vec::new();
     let mut fds = [poll::readable(input.fd())];
+    let mut last = Instant::now();
     loop {
         let over = stopped.load(Ordering::Acquire);
-        if poll::wait(&mut fds, Some(QUIET))? == 0 && over {
+        // What wakes us may be for somebody else: another probe's answers reach this socket too.
+        if poll::wait(&mut fds, Some(QUIET))? == 0 && over || over && last.elapsed() > 2 * QUIET {
             return Ok(arrivals);
         }
         while let Some(stamp) = input.take() {
+            last = Instant::now();
             let (number, sent_ns) = stamp;
             arrivals.push(Arrival { number, sent_ns, received_ns: nanos(epoch) });
             count.fetch_add(1, Ordering::Relaxed);
