@@ -36,6 +36,7 @@ demo: setup ## A 2x2 fabric: up, provisioned, pinged, cut under traffic, left ru
 	./target/release/pergola demo
 
 bench: setup ## Every benchmark
+	$(CARGO) build --release --locked -p pergola -p p4switch
 	$(CARGO) bench --workspace --locked
 
 p4: ## Compile the pipeline again with p4c from PATH

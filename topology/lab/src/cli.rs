@@ -169,11 +169,11 @@ pub struct KillArgs {
     #[command(flatten)]
     which: Which,
     name: String,
-    /// The switch's ports go dark too.
+    /// The ports of the switch stay lit, as if only its program had died: neighbours notice by silence alone.
     #[arg(long)]
-    power_off: bool,
+    lit: bool,
     /// SIGTERM in place of SIGKILL.
-    #[arg(long, conflicts_with = "power_off")]
+    #[arg(long, conflicts_with = "lit")]
     stop: bool,
 }
 
@@ -271,10 +271,10 @@ impl LabCommand {
             }
             Self::Heal(args) => args.which.open()?.heal_link(&args.name).map(|()| ExitCode::SUCCESS),
             Self::Kill(args) => {
-                let how = match (args.power_off, args.stop) {
-                    (true, _) => Kill::PowerOff,
+                let how = match (args.lit, args.stop) {
+                    (true, _) => Kill::Crash,
                     (_, true) => Kill::Stop,
-                    _ => Kill::Crash,
+                    _ => Kill::PowerOff,
                 };
                 args.which.open()?.kill(&args.name, how).map(|()| ExitCode::SUCCESS)
             }
