@@ -14,6 +14,7 @@ const FILES: &[&str] = &[
     "google/rpc/code.proto",
     "gnmi/gnmi.proto",
     "gnmi/gnmi_ext.proto",
+    "p4/bm/dataplane_interface.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,6 +1,6 @@
-//! P4Runtime, P4Info, google.rpc.Status and gNMI messages and services.
+//! P4Runtime, P4Info, google.rpc.Status and gNMI messages and services, and BMv2's packets over gRPC.
 //!
-//! The modules follow the protobuf packages: [`p4::v1`], [`p4::config::v1`], [`google::rpc`], [`gnmi`], [`gnmi_ext`]. Clients and
+//! The modules follow the protobuf packages: [`p4::v1`], [`p4::config::v1`], [`p4::bm`], [`google::rpc`], [`gnmi`], [`gnmi_ext`]. Clients and
 //! servers are tonic's (`p4::v1::p4_runtime_client::P4RuntimeClient`, `p4::v1::p4_runtime_server::P4RuntimeServer`). Fields of
 //! type `bytes` are [`bytes::Bytes`] and share the memory of the message they were decoded from.
 //!
@@ -13,12 +13,16 @@ pub mod bytestring;
 pub mod status;
 pub mod text;
 
-/// Packages `p4.v1` and `p4.config.v1`.
+/// Packages `p4.v1`, `p4.config.v1` and `p4.bm`.
 #[allow(missing_docs, clippy::all)]
 pub mod p4 {
     /// The P4Runtime service and its messages.
     pub mod v1 {
         tonic::include_proto!("p4.v1");
+    }
+    /// Packets over gRPC.
+    pub mod bm {
+        tonic::include_proto!("p4.bm");
     }
     /// P4Info and the types in it.
     pub mod config {

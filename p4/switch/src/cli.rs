@@ -56,6 +56,9 @@ pub struct Cli {
     /// Where P4Runtime and gNMI are served.
     #[arg(long, default_value = "0.0.0.0:9559", value_name = "HOST:PORT")]
     grpc_server_addr: String,
+    /// Serve p4.bm.DataplaneInterface there: packets come and go by gRPC, and there are no other ports.
+    #[arg(long, value_name = "HOST:PORT")]
+    dp_grpc_server_addr: Option<String>,
     /// Serve over TLS; needs certificate and key.
     #[arg(long, requires = "grpc_server_cert", requires = "grpc_server_key")]
     grpc_server_ssl: bool,
@@ -117,8 +120,6 @@ pub struct Cli {
     #[arg(long, hide = true)]
     max_port_count: Option<u64>,
     #[arg(long, hide = true)]
-    dp_grpc_server_addr: Option<String>,
-    #[arg(long, hide = true)]
     enable_swap: bool,
     #[arg(long, hide = true)]
     disable_swap: bool,
@@ -145,6 +146,8 @@ pub struct Config {
     pub spin: Duration,
     pub device_id: u64,
     pub address: String,
+    /// Where packets come and go by gRPC, in place of ports.
+    pub dataplane: Option<String>,
     pub tls: Option<TlsFiles>,
     pub cpu_port: Option<PortNo>,
     pub drop_port: PortNo,
@@ -275,12 +278,13 @@ impl Cli {
         Ok(Config {
             program: self.program.or(self.json),
             p4info: self.p4info,
-            ports,
+            ports: if self.dp_grpc_server_addr.is_some() { Vec::new() } else { ports },
             input_delay: Duration::from_secs(self.use_files.unwrap_or(0)),
             workers: self.workers.into(),
             spin: Duration::from_micros(self.spin),
             device_id: self.device_id,
             address: self.grpc_server_addr,
+            dataplane: self.dp_grpc_server_addr,
             tls,
             cpu_port,
             drop_port: self.drop_port,
@@ -301,7 +305,11 @@ impl Cli {
             ("--restore-state", self.restore_state.is_some(), "state is not saved in files"),
             ("--dump-packet-data", self.dump_packet_data.is_some(), "use --pcap"),
             ("--max-port-count", self.max_port_count.is_some(), "every port number up to 65535 may be used"),
-            ("--dp-grpc-server-addr", self.dp_grpc_server_addr.is_some(), "packets come over P4Runtime or ports"),
+            (
+                "--interface",
+                self.dp_grpc_server_addr.is_some() && !self.interfaces.is_empty(),
+                "packets come and go by --dp-grpc-server-addr",
+            ),
             ("--enable-swap", self.enable_swap || self.disable_swap, "programs may always be replaced"),
         ];
         absent

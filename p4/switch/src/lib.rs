@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod control;
+mod dataplane;
 mod exec;
 pub mod forward;
 pub mod gnmi;

@@ -5,8 +5,10 @@
 //!        │  write state, inject ───────────────►│                            │
 //!        │◄────────── packet-in, digests ───────┘     port bits, gNMI ◄──────┘
 //! ```
+//! With `--dp-grpc-server-addr` packets come and go by gRPC, and there are neither ports nor frames for the loop.
 
 use crate::cli::{Config, LogTarget};
+use crate::dataplane::Dataplane;
 use crate::forward::ProgramForwarder;
 use crate::gnmi::GnmiService;
 use crate::p4runtime::{self, Events, plane::Host};
@@ -24,6 +26,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing_subscriber::fmt;
 
@@ -59,7 +62,7 @@ fn log_to(config: &Config) -> Result<()> {
 async fn serve(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = bind(&config.address)?;
+    let listener = bind("--grpc-server-addr", &config.address)?;
     let options = SwitchOptions {
         cpu_port: config.cpu_port,
         drop_port: config.drop_port,
@@ -93,9 +96,28 @@ async fn serve(config: Config) -> Result<()> {
             events.port_changed(no);
         }
     });
-    let host = Arc::new(PortHost { ports: ports.clone(), cpu: config.cpu_port });
+    let dataplane = match &config.dataplane {
+        Some(address) => {
+            let plane = Dataplane::new(config.device_id, &switch, config.cpu_port, Arc::clone(&events));
+            Some((bind("--dp-grpc-server-addr", address)?, plane))
+        }
+        None => None,
+    };
+    let host: Arc<dyn Host> = match &dataplane {
+        Some((_, plane)) => Arc::new(plane.clone()),
+        None => Arc::new(PortHost { ports: ports.clone(), cpu: config.cpu_port }),
+    };
     let (p4runtime, sender) = p4runtime::Server::new(config.device_id, Arc::clone(&switch), host);
     let _ = events.set(sender);
+    if let Some((listener, plane)) = dataplane {
+        let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+        let router = Server::builder().tcp_nodelay(true).add_service(plane.service());
+        tokio::spawn(async move {
+            if let Err(error) = router.serve_with_incoming(incoming).await {
+                tracing::error!(%error, "--dp-grpc-server-addr");
+            }
+        });
+    }
     if let Some(pipeline) = pipeline {
         p4runtime.start(pipeline).context("pipeline")?;
     }
@@ -109,7 +131,7 @@ async fn serve(config: Config) -> Result<()> {
         server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
     let router = server.add_service(p4runtime.service()).add_service(GNmiServer::new(GnmiService::new(ports.clone())));
-    let incoming = tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+    let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
     tokio::select! {
         ended = router.serve_with_incoming(incoming) => ended.context("server")?,
@@ -159,8 +181,8 @@ fn load(path: &Path) -> Result<Arc<Program>> {
 }
 
 /// Binds the first address of HOST:PORT that works.
-fn bind(address: &str) -> Result<TcpListener> {
-    let what = || format!("--grpc-server-addr {address}");
+fn bind(flag: &str, address: &str) -> Result<TcpListener> {
+    let what = || format!("{flag} {address}");
     let addresses: Vec<_> = address.to_socket_addrs().with_context(what)?.collect();
     let listener = TcpListener::bind(&addresses[..]).with_context(what)?;
     listener.set_nonblocking(true)?;

@@ -2,9 +2,13 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use p4runtime_proto::gnmi::{CapabilityRequest, GetRequest, g_nmi_client::GNmiClient};
+use p4runtime_proto::p4::bm::{
+    PacketStreamRequest, SetPortOperStatusRequest, dataplane_interface_client::DataplaneInterfaceClient,
+};
 use p4runtime_proto::p4::v1::{CapabilitiesRequest, p4_runtime_client::P4RuntimeClient};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use tonic::Code;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_p4switch");
 const ROUTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/io_router.json");
@@ -115,4 +119,49 @@ async fn capture_files_are_ports() {
         assert!(Instant::now() < until, "nothing came out");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// What BMv2 offers its own tests: packets by gRPC in place of ports, and links that go down when told to.
+#[tokio::test]
+async fn packets_come_and_go_by_grpc() {
+    let dataplane = free_port();
+    let address = format!("127.0.0.1:{dataplane}");
+    let switch = start(&["--device-id", "3", ROUTER, "--p4info", ROUTER_INFO, "--dp-grpc-server-addr", &address]);
+    capabilities(switch.1).await;
+    let client = DataplaneInterfaceClient::connect(format!("http://{address}")).await.unwrap();
+    let packet = |id, device_id, network| {
+        // To 10.0.x.5, which the program routes to port x.
+        let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0];
+        packet.extend([192, 0, 2, 1, 10, 0, network, 5]);
+        let sum = packet[14..].chunks(2).fold(0u32, |sum, b| sum + u32::from(b[0]) * 256 + u32::from(b[1]));
+        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        packet[24..26].copy_from_slice(&sum.to_be_bytes());
+        PacketStreamRequest { id, device_id, port: 9, packet: packet.into() }
+    };
+    // The first is for another device; the stream ends when all answers are there.
+    for round in 0..2 {
+        let sent = [packet(41, 2, 1), packet(42, 3, 1), packet(0, 3, 0)];
+        let mut stream = client.clone().packet_stream(tokio_stream::iter(sent)).await.unwrap().into_inner();
+        let mut left = Vec::new();
+        while let Some(answer) = stream.message().await.unwrap() {
+            left.push((answer.id, answer.device_id, answer.port));
+        }
+        assert_eq!(left, [(42, 3, 1), (0, 3, 0)], "round {round}");
+    }
+    // One client at a time.
+    let (hold, waiting) = tokio::sync::mpsc::channel::<PacketStreamRequest>(1);
+    let waiting = tokio_stream::wrappers::ReceiverStream::new(waiting);
+    let mut first = client.clone().packet_stream(waiting).await.unwrap().into_inner();
+    let second = client.clone().packet_stream(tokio_stream::pending()).await;
+    assert_eq!(second.unwrap_err().code(), Code::ResourceExhausted);
+    drop(hold);
+    assert_eq!(first.message().await.unwrap(), None);
+    let set = async |device_id, oper_status| {
+        let request = SetPortOperStatusRequest { device_id, port: 1, oper_status };
+        client.clone().set_port_oper_status(request).await.map(drop).map_err(|status| status.code())
+    };
+    assert_eq!(set(3, 1).await, Ok(()));
+    assert_eq!(set(3, 2).await, Ok(()));
+    assert_eq!(set(3, 0).await, Err(Code::InvalidArgument));
+    assert_eq!(set(2, 1).await, Err(Code::InvalidArgument));
 }
