@@ -30,13 +30,29 @@ pub struct OneShotMember {
     pub watch_port: Option<u32>,
 }
 
+/// A group that belongs to one entry (P4Runtime 9.2.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OneShotGroup {
+    pub members: Vec<OneShotMember>,
+    /// Each packet takes a member at random, instead of by the selector's hash.
+    pub random: bool,
+    /// Runs before the chosen member.
+    pub first: Option<ActionCall>,
+}
+
+impl From<Vec<OneShotMember>> for OneShotGroup {
+    fn from(members: Vec<OneShotMember>) -> Self {
+        OneShotGroup { members, ..OneShotGroup::default() }
+    }
+}
+
 /// What an entry does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryAction {
     Call(ActionCall),
     Member(u32),
     Group(u32),
-    OneShot(Vec<OneShotMember>),
+    OneShot(OneShotGroup),
 }
 
 /// One member of an explicit group.
@@ -83,7 +99,8 @@ pub fn describe(runtime: &Instance, bound: &Bound) -> EntryAction {
                 let call = call(&*m.member.action(&pin)?);
                 Some(OneShotMember { call, weight: m.weight, watch_port: m.watch_port })
             });
-            EntryAction::OneShot(members.collect())
+            let (members, first) = (members.collect(), group.first.as_ref().map(call));
+            EntryAction::OneShot(OneShotGroup { members, random: group.random, first })
         }
     }
 }
@@ -189,9 +206,9 @@ impl Instance {
                 let state = self.profiles[profile].state.lock();
                 Bound::Group(state.groups.get(group).ok_or(TableError::NoGroup(*group))?.0.clone())
             }
-            (EntryAction::OneShot(members), TableKind::Selector { .. }) => {
-                let mut bound = Vec::with_capacity(members.len());
-                for (seq, member) in members.iter().enumerate() {
+            (EntryAction::OneShot(group), TableKind::Selector { .. }) => {
+                let mut bound = Vec::with_capacity(group.members.len());
+                for (seq, member) in group.members.iter().enumerate() {
                     if member.weight == 0 {
                         return Err(TableError::Weight(0));
                     }
@@ -200,7 +217,8 @@ impl Instance {
                     let inner = Member::new(seq as u32, seq as u64, data);
                     bound.push(GroupMember { member: inner, weight: member.weight, watch_port });
                 }
-                Bound::OneShot(GroupData::new(bound))
+                let first = group.first.as_ref().map(|call| self.call(&[id], call)).transpose()?;
+                Bound::OneShot(GroupData::one_shot(bound, group.random, first))
             }
             _ => return wrong,
         })
@@ -275,11 +293,13 @@ impl Instance {
         let priority = if self.program.tables[id].has_priority() { priority } else { 0 };
         let cookie = Arc::default();
         let bound = Bound::Action(data);
-        self.tables[id].insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const: true }).map(drop)
+        let is_const = self.program.tables[id].const_entries;
+        self.tables[id].insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const }).map(drop)
     }
 
-    /// Gives the entry with this key and priority another action, life and cookie; counters go on.
-    pub fn modify(&self, id: TableId, spec: &EntrySpec, now_ms: u64) -> Result<Arc<Entry>, TableError> {
+    /// Gives the entry with this key and priority another action, life and cookie; counters and the time since the
+    /// last hit go on.
+    pub fn modify(&self, id: TableId, spec: &EntrySpec) -> Result<Arc<Entry>, TableError> {
         let table = self.writable(id)?;
         self.check_direct(id, spec)?;
         let bound = self.bind(id, &spec.action)?;
@@ -287,7 +307,7 @@ impl Instance {
         use_bound(&bound, true);
         release(&entry);
         entry.bound.set(Some(Arc::new(bound)), &pin());
-        entry.set_ttl(spec.ttl_ms, now_ms);
+        entry.set_ttl(spec.ttl_ms);
         entry.set_cookie(spec.cookie.clone());
         self.set_direct(id, &entry, spec)?;
         Ok(entry)

@@ -9,6 +9,7 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::time::{Duration, Instant};
 
 /// Proof that the current thread may read [`Rcu`] cells. Values read live as long as the pin.
 ///
@@ -18,6 +19,25 @@ pub struct Pin(crossbeam_epoch::Guard);
 /// Enters a read section of the process-wide epoch.
 pub fn pin() -> Pin {
     Pin(crossbeam_epoch::pin())
+}
+
+/// Waits until every pin taken before is gone; false when that takes longer than `limit`. The caller must hold no pin.
+pub fn synchronize(limit: Duration) -> bool {
+    let gone = Arc::new(AtomicBool::new(false));
+    let flag = gone.clone();
+    pin().0.defer(move || flag.store(true, Ordering::Release));
+    let end = Instant::now() + limit;
+    loop {
+        // Also moves the epoch on, as far as the pins of others allow.
+        pin().0.flush();
+        if gone.load(Ordering::Acquire) {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// What a slot of an open-addressing table holds.
@@ -197,6 +217,24 @@ mod tests {
         fn drop(&mut self) {
             ALIVE.fetch_sub(1, SeqCst);
         }
+    }
+
+    #[test]
+    fn synchronize_waits_for_earlier_pins_only() {
+        let held = pin();
+        let (entered, wait) = (AtomicBool::new(false), Duration::from_secs(10));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                assert!(!synchronize(Duration::from_millis(5)), "a pin is held");
+                entered.store(true, SeqCst);
+                synchronize(wait)
+            });
+            while !entered.load(SeqCst) {
+                std::thread::yield_now();
+            }
+            drop(held);
+            assert!(waiter.join().unwrap());
+        });
     }
 
     #[test]

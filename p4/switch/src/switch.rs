@@ -10,14 +10,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::exec::{Ctx, Run, Scratch, Source};
 use crate::instance::Instance;
 use crate::program::Program;
-use crate::rcu::{Pin, Rcu, pin};
+use crate::rcu::{Pin, Rcu, pin, synchronize};
 use crate::state::ports::Ports;
 use crate::state::pre::Replica;
 use crate::tables::TableError;
@@ -118,6 +118,20 @@ pub struct Switch {
     workers: AtomicUsize,
     /// Programs that were replaced, until no packet is in them: a large one must not be freed by a packet's thread.
     replaced: Mutex<Vec<Arc<Instance>>>,
+    /// The program while packets are held back; `instance` is empty then, so that packets pay nothing for the possibility.
+    held: Mutex<Option<Arc<Instance>>>,
+    released: Condvar,
+}
+
+/// Packets wait as long as this lives; see [`Switch::hold`].
+pub struct Hold<'a>(&'a Switch);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut held = self.0.held.lock();
+        self.0.instance.set(held.take(), &pin());
+        self.0.released.notify_all();
+    }
 }
 
 impl Switch {
@@ -133,6 +147,8 @@ impl Switch {
             clock: Clock::new(),
             workers: AtomicUsize::new(0),
             replaced: Mutex::default(),
+            held: Mutex::default(),
+            released: Condvar::new(),
         };
         if let Some(program) = program {
             switch.swap_program(program)?;
@@ -149,8 +165,40 @@ impl Switch {
     pub fn commit(&self, runtime: Arc<Instance>) {
         let mut replaced = self.replaced.lock();
         replaced.retain(|old| Arc::strong_count(old) > 1);
-        replaced.extend(self.instance());
+        if let Some(held) = &mut *self.held.lock() {
+            replaced.push(std::mem::replace(held, runtime));
+            return;
+        }
+        replaced.extend(self.instance.get(&pin()));
         self.instance.set(Some(runtime), &pin());
+    }
+
+    /// Lets the packets that are under way leave and holds back those that come, until the value returned is dropped: what
+    /// is written meanwhile takes effect for packets all at once. None when packets do not leave within `limit`.
+    ///
+    /// The caller must not be carrying a packet itself.
+    pub fn hold(&self, limit: Duration) -> Option<Hold<'_>> {
+        {
+            let mut held = self.held.lock();
+            if held.is_some() {
+                return None;
+            }
+            let pin = pin();
+            *held = self.instance.get(&pin);
+            self.instance.set(None, &pin);
+        }
+        let hold = Hold(self);
+        synchronize(limit).then_some(hold)
+    }
+
+    /// Waits while packets are held back. False when there is no program at all.
+    #[cold]
+    fn wait_for_program(&self) -> bool {
+        let mut held = self.held.lock();
+        while held.is_some() {
+            self.released.wait(&mut held);
+        }
+        self.instance.load(&pin()).is_some()
     }
 
     /// [`Switch::prepare`] and [`Switch::commit`] in one.
@@ -162,7 +210,11 @@ impl Switch {
 
     /// The program in use and its state: the control API is on it.
     pub fn instance(&self) -> Option<Arc<Instance>> {
-        self.instance.get(&pin())
+        if let Some(instance) = self.instance.get(&pin()) {
+            return Some(instance);
+        }
+        let held = self.held.lock();
+        held.clone().or_else(|| self.instance.get(&pin()))
     }
 
     /// Tells the switch that a port is up or down; members that watch it follow with the next packet.
@@ -244,13 +296,24 @@ impl Worker {
 
 impl Lane {
     fn process(&mut self, switch: &Switch, port: u32, frame: &[u8], meta: PacketMeta, sink: &mut impl Sink) {
-        let pin = pin();
-        let Some(rt) = switch.instance.load(&pin) else { return };
+        loop {
+            let pin = pin();
+            if let Some(rt) = switch.instance.load(&pin) {
+                return self.carry(&Pass { switch, rt, pin: &pin, frame, meta }, port, sink);
+            }
+            drop(pin);
+            if !switch.wait_for_program() {
+                return;
+            }
+        }
+    }
+
+    fn carry(&mut self, pass: &Pass<'_>, port: u32, sink: &mut impl Sink) {
+        let Pass { switch, rt, frame, .. } = *pass;
         if self.instance != rt.serial {
             self.instance = rt.serial;
             self.pool.clear();
         }
-        let pass = Pass { switch, rt, pin: &pin, frame, meta };
         let code = &rt.program.code;
         let mut ctx = self.pool.pop().unwrap_or_else(|| Box::new(Ctx::new(code)));
         ctx.reset(code);
@@ -268,13 +331,13 @@ impl Lane {
         self.passes = 0;
         // Copies of an earlier packet, should its sink have panicked.
         self.queue.clear();
-        self.ingress(&pass, ctx, sink);
+        self.ingress(pass, ctx, sink);
         while let Some(job) = self.queue.pop_front() {
             self.passes += 1;
             match job {
                 Job::Ingress(ctx) | Job::Egress(ctx) if self.passes > MAX_PASSES => self.pool.push(ctx),
-                Job::Ingress(ctx) => self.ingress(&pass, ctx, sink),
-                Job::Egress(ctx) => self.egress(&pass, ctx, sink),
+                Job::Ingress(ctx) => self.ingress(pass, ctx, sink),
+                Job::Egress(ctx) => self.egress(pass, ctx, sink),
             }
         }
     }

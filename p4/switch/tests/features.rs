@@ -188,7 +188,7 @@ fn one_shot_groups_spread_flows_and_follow_watch_ports() {
         weight,
         watch_port: Some(port as u32),
     };
-    let action = EntryAction::OneShot(vec![member(2, 1), member(3, 1), member(4, 4)]);
+    let action = EntryAction::OneShot(vec![member(2, 1), member(3, 1), member(4, 4)].into());
     let table = bench.table("MainIngress.spread");
     let entry = bench.instance.insert(table, &EntrySpec::new(vec![exact(1)], 0, action.clone()), 0).unwrap();
     assert_eq!(describe(&bench.instance, &entry.bound(&pin()).unwrap()), action);
@@ -216,7 +216,7 @@ fn one_flow_keeps_its_member() {
         weight: 1,
         watch_port: None,
     };
-    let action = EntryAction::OneShot((2..9).map(member).collect());
+    let action = EntryAction::OneShot((2..9).map(member).collect::<Vec<_>>().into());
     bench.instance.insert(bench.table("MainIngress.spread"), &EntrySpec::new(vec![exact(1)], 0, action), 0).unwrap();
     let first = bench.send(0, &probe(4, 1, 77, 1_234, 0))[0].0;
     assert!((0..50).all(|_| bench.send(0, &probe(4, 1, 77, 1_234, 0))[0].0 == first));
@@ -245,7 +245,7 @@ fn explicit_members_and_groups() {
     assert_eq!(ports_used(&mut bench, 4, 1).keys().copied().collect::<Vec<_>>(), [2]);
     assert!(!bench.instance.member_in_use(ecmp, 2).unwrap());
     let spec = EntrySpec::new(vec![exact(1)], 0, EntryAction::Member(2));
-    bench.instance.modify(table, &spec, 0).unwrap();
+    bench.instance.modify(table, &spec).unwrap();
     assert_eq!(ports_used(&mut bench, 4, 1).keys().copied().collect::<Vec<_>>(), [6]);
     assert!(!bench.instance.group_in_use(ecmp, 7).unwrap());
     bench.instance.delete(table, &[exact(1)], 0).unwrap();
@@ -346,7 +346,7 @@ fn writes_are_checked_whole() {
     assert!(matches!(insert(&foreign), Some(TableError::Action(_))));
     assert_eq!(bench.instance.delete(table, &[exact(9)], 0).err(), Some(TableError::NotFound));
     assert_eq!(
-        bench.instance.modify(table, &EntrySpec { key: vec![exact(9)], ..good }, 0).err(),
+        bench.instance.modify(table, &EntrySpec { key: vec![exact(9)], ..good }).err(),
         Some(TableError::NotFound)
     );
     assert_eq!(bench.instance.table(9_999).err(), Some(TableError::NoTable(9_999)));

@@ -142,12 +142,18 @@ impl<'a> Run<'a> {
             Bound::Action(data) => Some(data),
             Bound::Member(member) => member.action.load(pin),
             Bound::Group(group) => self.choose(id, group.data.load(pin)?),
-            Bound::OneShot(data) => self.choose(id, data),
+            Bound::OneShot(data) => {
+                if let Some(first) = &data.first {
+                    self.action(first.action, &first.words);
+                }
+                self.choose(id, data)
+            }
         }
     }
 
     fn choose(&mut self, id: usize, group: &'a GroupData) -> Option<&'a ActionData> {
         let hash = match self.code.tables[id].selector {
+            _ if group.random => self.scratch.random(),
             Some(calc) => self.calculate(calc),
             None => 0,
         };

@@ -269,10 +269,8 @@ impl Device {
             Atomicity::ContinueOnError => continue_on_error(pipeline, updates, &mut one),
             Atomicity::RollbackOnError => roll_back_on_error(pipeline, updates, &mut one, now),
             Atomicity::DataplaneAtomic => {
-                // A single update is atomic as it is.
-                if updates.len() > 1 {
-                    return Err(Failure::unimplemented("DATAPLANE_ATOMIC is supported for single updates only").into());
-                }
+                let plane = pipeline.plane().clone();
+                let _hold = plane.hold()?;
                 roll_back_on_error(pipeline, updates, &mut one, now)
             }
         };

@@ -187,7 +187,7 @@ impl Pipeline {
             return Err(Failure::invalid("config.p4_device_config is empty"));
         }
         let device_config = config.p4_device_config;
-        let plane = Plane::prepare(switch, &device_config)?;
+        let plane = Plane::prepare(switch, &info, &device_config)?;
         registry.set_cpu_port(switch.options.cpu_port.map(u64::from));
         let headers =
             if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&device_config) };
@@ -232,7 +232,7 @@ impl Pipeline {
                     .map_err(|failure| failure.within(format_args!("table \"{}\"", table.name)))?;
                 store.add(Arc::new(Entry {
                     key: key.into(),
-                    priority: if table.needs_priority { entry.priority } else { 0 },
+                    priority: entry.handle.priority,
                     is_const: table.is_const,
                     handle: entry.handle,
                     value: Value::Call(call),

@@ -5,6 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use p4runtime_proto::p4::config::v1::P4Info;
+
 use super::{
     failure::{Failure, Outcome},
     matching::{self, Part},
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     Instance, Switch,
-    control::{ActionCall, EntryAction, EntrySpec, GroupMemberSpec, OneShotMember, describe},
+    control::{ActionCall, EntryAction, EntrySpec, GroupMemberSpec, OneShotGroup, OneShotMember, describe},
     program::{ActionId, MatchField, MatchKind, Program, TableId, TableInfo},
     rcu::pin,
     state::{
@@ -22,11 +24,15 @@ use crate::{
         pre::{CloneSession, Replica},
         valueset::SetMember,
     },
+    switch::Hold,
     tables::{
         Entry, TableError,
         key::{KeyField, Value},
     },
 };
+
+/// How long a batch that is atomic for packets waits for those under way.
+const HOLD_LIMIT: Duration = Duration::from_secs(2);
 
 /// An entry of a table, from its insertion to its deletion.
 pub type Handle = Arc<Entry>;
@@ -46,8 +52,17 @@ pub enum Effect<'a> {
     Member(u32),
     /// A group of the table's selector.
     Group(u32),
-    /// A group of the entry's own: actions, weights, watched ports.
-    OneShot(Vec<(CallRef<'a>, u32, Option<u32>)>),
+    /// A group of the entry's own.
+    OneShot(Selection<'a>),
+}
+
+/// A group of an entry's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection<'a> {
+    /// Actions, weights, watched ports.
+    pub members: Vec<(CallRef<'a>, u32, Option<u32>)>,
+    pub random: bool,
+    pub first: Option<CallRef<'a>>,
 }
 
 /// An entry that the program itself declares.
@@ -56,8 +71,6 @@ pub struct InitialEntry {
     pub handle: Handle,
     /// In the order of the key.
     pub key: Vec<KeyField>,
-    /// More wins; the last of a table has 1.
-    pub priority: i32,
     pub action: ActionId,
     pub args: Vec<u8>,
 }
@@ -147,9 +160,21 @@ impl Plane {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` with the place in the device configuration that cannot be realised.
-    pub fn prepare(switch: &Arc<Switch>, device_config: &[u8]) -> Outcome<Arc<Plane>> {
-        let program =
+    pub fn prepare(switch: &Arc<Switch>, info: &P4Info, device_config: &[u8]) -> Outcome<Arc<Plane>> {
+        let mut program =
             Program::load(device_config).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
+        // The device configuration does not tell `const entries` from `entries` and gives both no room for more; P4Info does.
+        if let Some(program) = Arc::get_mut(&mut program) {
+            for table in info.tables.iter().filter(|table| !table.is_const_table) {
+                let name = table.preamble.as_ref().map_or("", |preamble| preamble.name.as_str());
+                if let Some(id) = program.table_id(name)
+                    && std::mem::take(&mut program.tables[id].const_entries)
+                {
+                    let size = usize::try_from(table.size).unwrap_or(0);
+                    program.tables[id].size = program.tables[id].size.max(size);
+                }
+            }
+        }
         let instance =
             switch.prepare(program).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
         Ok(Arc::new(Plane { instance, switch: switch.clone() }))
@@ -158,6 +183,21 @@ impl Plane {
     /// Packets from now on run through this plane.
     pub fn activate(&self) {
         self.switch.commit(self.instance.clone());
+    }
+
+    /// Makes packets of this plane wait, so that a batch of changes takes effect for them all at once. Nothing is held when
+    /// no packet goes through this plane.
+    ///
+    /// # Errors
+    /// `ABORTED` when packets under way do not leave in time.
+    pub fn hold(&self) -> Outcome<Option<Hold<'_>>> {
+        if !self.switch.instance().is_some_and(|running| Arc::ptr_eq(&running, &self.instance)) {
+            return Ok(None);
+        }
+        match self.switch.hold(HOLD_LIMIT) {
+            Some(hold) => Ok(Some(hold)),
+            None => Err(Failure::aborted("packets under way did not leave in time, nothing was applied")),
+        }
     }
 
     /// The instance, for what the server does not hide.
@@ -199,29 +239,29 @@ impl Plane {
             Effect::Call(call) => EntryAction::Call(self.call(call)),
             Effect::Member(id) => EntryAction::Member(id),
             Effect::Group(id) => EntryAction::Group(id),
-            Effect::OneShot(members) => EntryAction::OneShot(
-                members
-                    .into_iter()
-                    .map(|(call, weight, watch_port)| OneShotMember { call: self.call(call), weight, watch_port })
-                    .collect(),
-            ),
+            Effect::OneShot(set) => {
+                let one = |(call, weight, watch_port)| OneShotMember { call: self.call(call), weight, watch_port };
+                EntryAction::OneShot(OneShotGroup {
+                    members: set.members.into_iter().map(one).collect(),
+                    random: set.random,
+                    first: set.first.map(|call| self.call(call)),
+                })
+            }
         }
     }
 
     /// Entries that the program declares, present from the start.
     pub fn initial_entries(&self, table: TableId) -> Vec<InitialEntry> {
         let Ok(entries) = self.instance.table(table) else { return Vec::new() };
-        let mut found = entries.entries();
-        // The program's first entry has the greatest priority.
-        found.sort_by_key(|entry| entry.priority);
+        let found = entries.entries();
         let pin = pin();
-        let initial = (1..).zip(&found).filter_map(|(priority, entry)| {
+        let initial = found.iter().filter_map(|entry| {
             let EntryAction::Call(call) = describe(&self.instance, &*entry.bound(&pin)?) else {
                 return None;
             };
             let args = call.params.concat();
             let key = entries.key_of(entry);
-            Some(InitialEntry { handle: entry.clone(), key, priority, action: call.action, args })
+            Some(InitialEntry { handle: entry.clone(), key, action: call.action, args })
         });
         initial.collect()
     }
@@ -244,7 +284,7 @@ impl Plane {
     /// Changes what an entry does.
     pub fn modify(&self, table: TableId, key: &[Part<'_>], priority: i32, effect: Effect<'_>) -> Outcome<()> {
         let spec = self.spec(table, key, priority, effect);
-        self.instance.modify(table, &spec, self.switch.now_ms()).map(drop).map_err(failure)
+        self.instance.modify(table, &spec).map(drop).map_err(failure)
     }
 
     /// Removes an entry.
@@ -312,22 +352,28 @@ impl Plane {
         self.counter(cell, |cell| cell.write(count.packets, count.bytes));
     }
 
+    fn meter<R>(&self, cell: Cell<'_>, f: impl FnOnce(&MeterCell) -> R) -> Option<R> {
+        match cell {
+            Cell::Indexed(meter, index) => self.instance.meters[meter].get(index as u64).map(f),
+            Cell::Entry(entry) => entry.meter.as_ref().map(f),
+            Cell::Default(table) => self.instance.default_entry(table).ok()??.meter.as_ref().map(f),
+        }
+    }
+
     /// Configures a meter's cell; none marks everything green.
     pub fn set_meter(&self, cell: Cell<'_>, config: Option<MeterConfig>) {
-        let set = |cell: &MeterCell| cell.configure(config);
-        match cell {
-            Cell::Indexed(meter, index) => {
-                self.instance.meters[meter].get(index as u64).map(set);
-            }
-            Cell::Entry(entry) => {
-                entry.meter.as_ref().map(set);
-            }
-            Cell::Default(table) => {
-                if let Ok(Some(entry)) = self.instance.default_entry(table) {
-                    entry.meter.as_ref().map(set);
-                }
-            }
-        }
+        self.meter(cell, |cell| cell.configure(config));
+    }
+
+    /// What a meter's cell marked green, yellow and red.
+    pub fn colors(&self, cell: Cell<'_>) -> [Count; 3] {
+        let counts = self.meter(cell, MeterCell::counts).unwrap_or_default();
+        counts.map(|(packets, bytes)| Count { packets, bytes })
+    }
+
+    /// Counts a meter's colours from 0 again.
+    pub fn clear_colors(&self, cell: Cell<'_>) {
+        self.meter(cell, MeterCell::clear_counts);
     }
 
     /// Reads a register's cell, in whole bytes.

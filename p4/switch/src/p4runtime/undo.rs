@@ -13,7 +13,18 @@ impl Pipeline {
         match update.r#type() {
             Type::Unspecified => Vec::new(),
             Type::Insert => vec![inverse(Type::Delete, entity.clone())],
-            Type::Modify => self.present(entity).into_iter().map(|old| inverse(Type::Modify, old)).collect(),
+            Type::Modify => {
+                let mut old = self.present(entity);
+                // What packets count meanwhile stays, unless the update sets the counter.
+                if let (Some(Kind::TableEntry(new)), [Entity { entity: Some(Kind::TableEntry(old)) }]) =
+                    (&entity.entity, old.as_mut_slice())
+                    && new.counter_data.is_none()
+                    && new.action.is_some()
+                {
+                    old.counter_data = None;
+                }
+                old.into_iter().map(|old| inverse(Type::Modify, old)).collect()
+            }
             Type::Delete => self.present(entity).into_iter().map(|old| inverse(Type::Insert, old)).collect(),
         }
     }

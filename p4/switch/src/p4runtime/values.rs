@@ -7,7 +7,10 @@ use p4runtime_proto::{
     bytestring,
     p4::{
         config::v1::{self as info, action_ref, meter_spec},
-        v1,
+        v1::{
+            self,
+            action_profile_action_set::{ActionSelectionMode, SizeSemantics},
+        },
     },
 };
 use smallvec::SmallVec;
@@ -137,8 +140,10 @@ pub struct OneShotAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OneShot {
     pub actions: Vec<OneShotAction>,
-    pub mode: i32,
-    pub semantics: i32,
+    pub mode: ActionSelectionMode,
+    pub semantics: SizeSemantics,
+    /// Runs before the chosen action.
+    pub first: Option<Call>,
 }
 
 impl OneShot {
@@ -156,9 +161,9 @@ impl OneShot {
         });
         v1::ActionProfileActionSet {
             action_profile_actions: actions.collect(),
-            action_selection_mode: self.mode,
-            size_semantics: self.semantics,
-            group_action: None,
+            action_selection_mode: self.mode.into(),
+            size_semantics: self.semantics.into(),
+            group_action: self.first.as_ref().map(|call| call.unpack(table)),
         }
     }
 }
@@ -236,12 +241,20 @@ pub fn rates(config: &v1::MeterConfig, kind: meter_spec::Type) -> Outcome<Option
     }))
 }
 
-/// Refuses colour counters: the data plane keeps none (P4Runtime 9.4).
-pub fn no_color_counters(data: Option<&v1::MeterCounterData>) -> Outcome<()> {
-    match data {
-        Some(_) => Err(Failure::unimplemented("counters by meter colour are not kept")),
-        None => Ok(()),
+/// Whether a write clears a meter's colour counters, which is all that it may do to them (P4Runtime 9.4).
+pub fn clears_colors(data: Option<&v1::MeterCounterData>) -> Outcome<bool> {
+    let Some(data) = data else { return Ok(false) };
+    let zero = v1::CounterData::default();
+    match [data.green, data.yellow, data.red].iter().flatten().all(|count| *count == zero) {
+        true => Ok(true),
+        false => Err(Failure::invalid("counters by meter colour can be set to 0 only")),
     }
+}
+
+/// The message of a meter's colour counters.
+pub fn colors(counts: [Count; 3]) -> v1::MeterCounterData {
+    let [green, yellow, red] = counts.map(|count| Some(counter_data(count)));
+    v1::MeterCounterData { green, yellow, red }
 }
 
 /// Resolves types and (un)packs values of registers and digests (P4Runtime 8.4).

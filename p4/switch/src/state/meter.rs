@@ -63,31 +63,39 @@ struct State {
 pub struct MeterCell {
     unit: MeterUnit,
     configured: AtomicBool,
-    state: Mutex<Option<State>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Boxed: most meters of a large array are never configured.
+    state: Option<Box<State>>,
+    /// Packets and bytes by colour.
+    counts: [(u64, u64); 3],
 }
 
 impl MeterCell {
     pub fn new(unit: MeterUnit) -> Self {
-        MeterCell { unit, configured: AtomicBool::new(false), state: Mutex::new(None) }
+        MeterCell { unit, configured: AtomicBool::new(false), inner: Mutex::default() }
     }
 
     /// Sets or clears the configuration; buckets start full.
     pub fn configure(&self, config: Option<MeterConfig>) {
-        let mut state = self.state.lock();
-        *state = config.map(|config| {
+        let mut inner = self.inner.lock();
+        inner.state = config.map(|config| {
             let (outer, inner) = match config {
                 MeterConfig::TwoRate { cir, cburst, pir, pburst } => {
                     (Bucket::new(pir, pburst), Bucket::new(cir, cburst))
                 }
                 MeterConfig::SingleRate { cir, cburst, eburst } => (Bucket::new(0, eburst), Bucket::new(cir, cburst)),
             };
-            State { config, outer, inner }
+            Box::new(State { config, outer, inner })
         });
-        self.configured.store(state.is_some(), Ordering::Release);
+        self.configured.store(inner.state.is_some(), Ordering::Release);
     }
 
     pub fn config(&self) -> Option<MeterConfig> {
-        self.state.lock().as_ref().map(|state| state.config)
+        self.inner.lock().state.as_ref().map(|state| state.config)
     }
 
     #[inline]
@@ -95,30 +103,49 @@ impl MeterCell {
         self.configured.load(Ordering::Relaxed)
     }
 
+    /// Packets and bytes that were green, yellow and red.
+    pub fn counts(&self) -> [(u64, u64); 3] {
+        self.inner.lock().counts
+    }
+
+    /// Counts colours from 0 again.
+    pub fn clear_counts(&self) {
+        self.inner.lock().counts = Default::default();
+    }
+
     /// The colour of a packet of `bytes` at `now_us` microseconds.
     pub fn execute(&self, bytes: u64, now_us: u64) -> u64 {
-        let mut state = self.state.lock();
-        let Some(state) = &mut *state else { return GREEN };
+        let mut inner = self.inner.lock();
         let input = if self.unit == MeterUnit::Packets { 1 } else { bytes };
-        match state.config {
+        let colour = inner.state.as_mut().map_or(GREEN, |state| state.colour(input, now_us));
+        let (packets, all) = &mut inner.counts[colour as usize];
+        (*packets, *all) = (packets.wrapping_add(1), all.wrapping_add(bytes));
+        colour
+    }
+}
+
+impl State {
+    /// The colour of so many packets or bytes.
+    fn colour(&mut self, input: u64, now_us: u64) -> u64 {
+        match self.config {
             MeterConfig::TwoRate { .. } => {
-                state.outer.fill(now_us);
-                if !state.outer.take(input) {
+                self.outer.fill(now_us);
+                if !self.outer.take(input) {
                     return RED;
                 }
-                state.inner.fill(now_us);
-                if state.inner.take(input) { GREEN } else { YELLOW }
+                self.inner.fill(now_us);
+                if self.inner.take(input) { GREEN } else { YELLOW }
             }
             MeterConfig::SingleRate { .. } => {
                 // RFC 2697: what does not fit the committed bucket overflows into the excess one.
-                let earned = state.inner.earned(now_us);
-                let room = state.inner.burst - state.inner.tokens;
-                state.inner.tokens += earned.min(room);
+                let earned = self.inner.earned(now_us);
+                let room = self.inner.burst - self.inner.tokens;
+                self.inner.tokens += earned.min(room);
                 let spill = earned.saturating_sub(room);
-                state.outer.tokens = state.outer.tokens.saturating_add(spill).min(state.outer.burst);
-                if state.inner.take(input) {
+                self.outer.tokens = self.outer.tokens.saturating_add(spill).min(self.outer.burst);
+                if self.inner.take(input) {
                     GREEN
-                } else if state.outer.take(input) {
+                } else if self.outer.take(input) {
                     YELLOW
                 } else {
                     RED
@@ -163,6 +190,10 @@ mod tests {
         meter.configure(Some(MeterConfig::TwoRate { cir: 1_000, cburst: 1, pir: 2_000, pburst: 3 }));
         let colours: Vec<u64> = (0..5).map(|_| meter.execute(64, 0)).collect();
         assert_eq!(colours, [GREEN, YELLOW, YELLOW, RED, RED]);
+        // The one before there were rates counts too.
+        assert_eq!(meter.counts(), [(2, 128), (2, 128), (2, 128)]);
+        meter.clear_counts();
+        assert_eq!(meter.counts(), [(0, 0); 3]);
         // A millisecond later: one committed and two peak tokens.
         let colours: Vec<u64> = (0..3).map(|_| meter.execute(64, 1_000)).collect();
         assert_eq!(colours, [GREEN, YELLOW, RED]);

@@ -91,9 +91,9 @@ impl Entry {
         self.ttl_ms.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_ttl(&self, ttl_ms: u64, now_ms: u64) {
+    /// Gives the entry another life; when it was hit last stays.
+    pub(crate) fn set_ttl(&self, ttl_ms: u64) {
         self.ttl_ms.store(ttl_ms, Ordering::Relaxed);
-        self.last_hit_ms.store(now_ms, Ordering::Relaxed);
     }
 
     pub(crate) fn set_cookie(&self, cookie: Arc<[u8]>) {

@@ -42,24 +42,41 @@ pub struct GroupMember {
 /// The members of a group at one time, and the same members expanded by weight for the choice.
 pub struct GroupData {
     pub members: Vec<GroupMember>,
+    /// Each packet takes a member at random.
+    pub random: bool,
+    /// Runs before the chosen member.
+    pub first: Option<ActionData>,
     buckets: Box<[(u32, u32)]>,
     watched: bool,
 }
 
 /// No port to watch.
 const UNWATCHED: u32 = u32::MAX;
+/// Buckets of one group; P4Info may allow any weight.
+const MOST_BUCKETS: u64 = 1 << 16;
 
 impl GroupData {
     pub fn new(members: Vec<GroupMember>) -> Self {
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|&i| members[i].member.seq);
+        let total: u64 = members.iter().map(|m| u64::from(m.weight)).sum();
+        // Weights that would need more buckets than this keep their ratio as well as whole numbers can.
+        let scale = |weight: u32| match total {
+            0..=MOST_BUCKETS => weight as usize,
+            _ => (u64::from(weight) * MOST_BUCKETS / total).max(1) as usize,
+        };
         let buckets = order.iter().flat_map(|&i| {
             let watch = members[i].watch_port.unwrap_or(UNWATCHED);
-            std::iter::repeat_n((i as u32, watch), members[i].weight as usize)
+            std::iter::repeat_n((i as u32, watch), scale(members[i].weight))
         });
         let buckets = buckets.collect();
         let watched = members.iter().any(|m| m.watch_port.is_some());
-        GroupData { members, buckets, watched }
+        GroupData { members, random: false, first: None, buckets, watched }
+    }
+
+    /// A group with ways of its own.
+    pub(crate) fn one_shot(members: Vec<GroupMember>, random: bool, first: Option<ActionData>) -> Self {
+        GroupData { random, first, ..GroupData::new(members) }
     }
 
     /// Number of buckets: the sum of the weights.

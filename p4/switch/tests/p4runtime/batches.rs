@@ -1,12 +1,20 @@
 //! Batches: one detail an update, the three atomicity values, and reads in chunks (P4Runtime 12 and 13).
 
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
 use p4runtime_proto::{
     p4::v1::{self, Entity, TableEntry, Update, entity::Entity as Kind, update::Type, write_request::Atomicity},
     status,
 };
 use tonic::Code;
 
-use crate::rig::{Rig, exact, lpm};
+use crate::rig::{Rig, exact, ipv4, lpm};
 
 fn update(kind: Type, entity: Kind) -> Update {
     Update { r#type: kind.into(), entity: Some(Entity { entity: Some(entity) }) }
@@ -109,15 +117,48 @@ async fn a_batch_with_rollback_is_all_or_nothing() {
 }
 
 #[tokio::test]
-async fn atomic_batches_of_several_updates_are_not_supported() {
+async fn packets_see_an_atomic_batch_wholly_or_not_at_all() {
     let mut rig = Rig::new().await;
-    let one = update(Type::Insert, Kind::TableEntry(route(&rig, 1)));
-    let two = update(Type::Insert, Kind::TableEntry(route(&rig, 2)));
-    let failed = rig.batch(vec![one.clone(), two], Atomicity::DataplaneAtomic).await.unwrap_err();
-    assert_eq!(failed.code(), Code::Unimplemented);
-    assert_eq!(rig.all("route").await, []);
-    rig.batch(vec![one], Atomicity::DataplaneAtomic).await.unwrap();
-    assert_eq!(rig.all("route").await.len(), 1);
+    let color = |rig: &Rig, vrf: &'static [u8], port| TableEntry {
+        priority: 1,
+        ..rig.entry("by_vrf", vec![exact(1, vrf)], rig.call("forward", &[&[port]]))
+    };
+    let into = |rig: &Rig, vrf: &'static [u8]| rig.entry("vrf", vec![exact(1, &[1])], rig.call("set_vrf", &[vrf]));
+    let (red, blue) = (color(&rig, b"red", 3), color(&rig, b"blue", 4));
+    let (into_red, into_blue) = (into(&rig, b"red"), into(&rig, b"blue"));
+    for entry in [&red, &into_red] {
+        assert_eq!(rig.insert(entry).await, Ok(()));
+    }
+    // Between any two of these updates packets find no entry of `by_vrf` and would leave by port 0.
+    let swap = |gone: &TableEntry, from: &TableEntry, new: &TableEntry| {
+        vec![
+            update(Type::Delete, Kind::TableEntry(gone.clone())),
+            update(Type::Modify, Kind::TableEntry(from.clone())),
+            update(Type::Insert, Kind::TableEntry(new.clone())),
+        ]
+    };
+    let (there, back) = (swap(&red, &into_blue, &blue), swap(&blue, &into_red, &red));
+    let failing = [there.clone(), vec![update(Type::Delete, Kind::TableEntry(route(&rig, 99)))]].concat();
+    let (ports, stop) = (rig.ports.clone(), Arc::new(AtomicBool::new(false)));
+    let (stopped, packet) = (stop.clone(), ipv4([9, 9, 9, 9]));
+    let traffic = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            ports.run(1, &packet);
+        }
+    });
+    let mut seen = BTreeMap::new();
+    for round in 0..40 {
+        let failed = rig.batch(failing.clone(), Atomicity::DataplaneAtomic).await.unwrap_err();
+        assert_eq!(codes(&failed), [Code::Aborted, Code::Aborted, Code::Aborted, Code::NotFound]);
+        rig.batch(there.clone(), Atomicity::DataplaneAtomic).await.unwrap();
+        rig.batch(back.clone(), Atomicity::DataplaneAtomic).await.unwrap();
+        rig.sent().iter().for_each(|(port, _)| *seen.entry(*port).or_insert(0u64) += 1);
+        assert!(seen.keys().all(|port| [3, 4].contains(port)), "round {round}: {seen:?}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    traffic.join().unwrap();
+    assert!(seen.contains_key(&3) && seen.contains_key(&4), "{seen:?}");
+    assert_eq!((rig.all("by_vrf").await, rig.all("vrf").await), (vec![red], vec![into_red]));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod arbitration;
 mod arrays;
 mod batches;
 mod pipelines;
+mod preset;
 mod profiles;
 mod replication;
 mod rig;

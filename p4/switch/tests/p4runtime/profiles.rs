@@ -2,6 +2,7 @@
 
 use p4runtime_proto::p4::v1::{
     self, TableEntry,
+    action_profile_action_set::{ActionSelectionMode, SizeSemantics},
     action_profile_group::{Member, member},
     entity::Entity as Kind,
     table_action,
@@ -184,10 +185,6 @@ async fn one_shots_are_read_as_written_and_follow_their_ports() {
     }
     let explicit = member(&rig, "ecmp", 1, 1);
     assert_eq!(rig.write(Type::Insert, explicit.clone()).await, Err(Code::InvalidArgument));
-    let table_action::Type::ActionProfileActionSet(set) = one_shot(&rig, &[(4, 1, b"")]) else { panic!() };
-    let random = v1::ActionProfileActionSet { action_selection_mode: 2, ..set.clone() };
-    let random = with("hop", &rig, 2, table_action::Type::ActionProfileActionSet(random));
-    assert_eq!(rig.insert(&random).await, Err(Code::Unimplemented));
     // The selector's size is 64: eight sets of eight, the first of which counts four.
     for key in 2..=8 {
         let full = with("hop", &rig, key, one_shot(&rig, &[(4, 8, b"")]));
@@ -203,4 +200,72 @@ async fn one_shots_are_read_as_written_and_follow_their_ports() {
         assert_eq!(rig.delete(&entry).await, Ok(()));
     }
     assert_eq!(rig.write(Type::Insert, explicit).await, Ok(()));
+}
+
+#[tokio::test]
+async fn one_shots_have_their_own_mode_size_and_first_action() {
+    let mut rig = Rig::new().await;
+    let set = |rig: &Rig, actions: &[(u8, i32, &'static [u8])]| match one_shot(rig, actions) {
+        table_action::Type::ActionProfileActionSet(set) => set,
+        other => panic!("{other:?}"),
+    };
+    let entry = |rig: &Rig, set| with("hop", rig, 1, table_action::Type::ActionProfileActionSet(set));
+    let ports = |rig: &Rig| {
+        let mut ports: Vec<_> = (0..200).map(|_| rig.inject(1, &ipv4([1, 1, 1, 1]))[0].0).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    };
+    // One flow: by hash one member, at random all of them.
+    let hashed = v1::ActionProfileActionSet {
+        action_selection_mode: ActionSelectionMode::Hash.into(),
+        ..set(&rig, &[(4, 1, b""), (5, 1, &[5]), (6, 1, b"")])
+    };
+    let random =
+        v1::ActionProfileActionSet { action_selection_mode: ActionSelectionMode::Random.into(), ..hashed.clone() };
+    assert_eq!(rig.insert(&entry(&rig, hashed)).await, Ok(()));
+    assert_eq!(ports(&rig).len(), 1);
+    let random = entry(&rig, random);
+    assert_eq!(rig.modify(&random).await, Ok(()));
+    assert_eq!(rig.all("hop").await, [random]);
+    assert_eq!(ports(&rig), [4, 5, 6]);
+    rig.switch.set_port_up(5, false);
+    assert_eq!(ports(&rig), [4, 6]);
+    rig.switch.set_port_up(5, true);
+
+    // The selector counts weights, at most 8 for a group; a set may count its members instead.
+    let heavy = set(&rig, &[(4, 100, b""), (5, 300, b"")]);
+    assert_eq!(rig.modify(&entry(&rig, heavy.clone())).await, Err(Code::InvalidArgument));
+    let members = v1::ActionProfileActionSet { size_semantics: SizeSemantics::SumOfMembers.into(), ..heavy.clone() };
+    let many = v1::ActionProfileActionSet {
+        action_profile_actions: vec![heavy.action_profile_actions[0].clone(); 9],
+        ..members.clone()
+    };
+    assert_eq!(rig.modify(&entry(&rig, many)).await, Err(Code::InvalidArgument));
+    let huge = v1::ActionProfileActionSet { action_selection_mode: 2, ..members.clone() };
+    let huge = {
+        let mut huge = huge;
+        huge.action_profile_actions[0].weight = i32::MAX / 2;
+        huge.action_profile_actions[1].weight = i32::MAX;
+        entry(&rig, huge)
+    };
+    assert_eq!(rig.modify(&huge).await, Ok(()));
+    assert_eq!(rig.all("hop").await, [huge]);
+    assert_eq!(ports(&rig), [4, 5]);
+
+    // What runs before the chosen action stands where that does nothing.
+    let mut first = set(&rig, &[(4, 1, b"")]);
+    first.group_action = Some(rig.call("forward", &[&[9]]));
+    first.action_profile_actions[0].action = Some(rig.call("NoAction", &[]));
+    let first = entry(&rig, first);
+    assert_eq!(rig.modify(&first).await, Ok(()));
+    assert_eq!(rig.all("hop").await, [first]);
+    assert_eq!(ports(&rig), [9]);
+    for bad in [
+        v1::ActionProfileActionSet { action_selection_mode: 3, ..heavy.clone() },
+        v1::ActionProfileActionSet { size_semantics: 3, ..heavy.clone() },
+        v1::ActionProfileActionSet { group_action: Some(rig.call("police", &[])), ..set(&rig, &[(4, 1, b"")]) },
+    ] {
+        assert_eq!(rig.modify(&entry(&rig, bad)).await, Err(Code::InvalidArgument));
+    }
 }

@@ -41,7 +41,8 @@ pub struct Ports {
 }
 
 impl Ports {
-    fn run(&self, port: u32, frame: &[u8]) {
+    /// Carries a frame through the switch.
+    pub fn run(&self, port: u32, frame: &[u8]) {
         let mut out = |port: u32, head: &[u8], body: &[u8], _: PacketMeta| {
             let frame = [head, body].concat();
             if port == CPU {
@@ -70,8 +71,6 @@ pub struct Rig {
     pub switch: Arc<Switch>,
     pub ports: Arc<Ports>,
     pub events: Events,
-    pub server: Server,
-    pub address: SocketAddr,
     pub client: P4RuntimeClient<Channel>,
     pub info: P4Info,
     /// Keeps the primary's stream open.
@@ -99,7 +98,7 @@ impl Rig {
         tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         let client = connect(address).await;
         let info = text::parse_p4info(INFO).unwrap();
-        Rig { switch, ports, events, server, address, client, info, primary: None }
+        Rig { switch, ports, events, client, info, primary: None }
     }
 
     /// With a primary of the default role (election id 1) and `p4rt_all` committed.
@@ -110,6 +109,19 @@ impl Rig {
         assert_eq!(primary.status().await, Code::Ok);
         rig.primary = Some(primary);
         rig.set(Set::VerifyAndCommit, Some(config())).await.unwrap();
+        rig
+    }
+
+    /// The same with another program.
+    pub async fn with(json: &'static str, info: &str) -> Rig {
+        let mut rig = Rig::new().await;
+        rig.info = text::parse_p4info(info).unwrap();
+        let config = v1::ForwardingPipelineConfig {
+            p4info: Some(rig.info.clone()),
+            p4_device_config: Bytes::from_static(json.as_bytes()),
+            cookie: None,
+        };
+        rig.set(Set::VerifyAndCommit, Some(config)).await.unwrap();
         rig
     }
 

@@ -139,7 +139,7 @@ async fn idle_entries_are_reported_again_and_again() {
     assert_eq!(rig.all("idle").await, [entry.clone()]);
     for round in 1..=2 {
         let Some(Response::IdleTimeoutNotification(told)) = rig.primary().next().await.unwrap() else { panic!() };
-        assert_eq!(told.table_entry, [entry.clone()]);
+        assert_eq!(told.table_entry, [TableEntry { action: None, ..entry.clone() }]);
         assert!(told.timestamp > 1_600_000_000_000_000_000);
         assert!(start.elapsed() >= ttl * round, "round {round} after {:?}", start.elapsed());
     }
@@ -169,4 +169,47 @@ async fn idle_entries_are_reported_again_and_again() {
     let unsupported =
         TableEntry { time_since_last_hit: Some(Default::default()), table_id: rig.table("hop"), ..Default::default() };
     assert_eq!(rig.entries(unsupported).await, Err(Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn a_modification_is_no_hit() {
+    let mut rig = Rig::new().await;
+    let entry = rig.entry("idle", vec![exact(1, &[2])], rig.call("forward", &[&[3]]));
+    assert_eq!(rig.insert(&entry).await, Ok(()));
+    let inserted = Instant::now();
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let other = rig.entry("idle", vec![exact(1, &[2])], rig.call("forward", &[&[4]]));
+    assert_eq!(rig.modify(&other).await, Ok(()));
+    let query =
+        TableEntry { time_since_last_hit: Some(Default::default()), table_id: entry.table_id, ..Default::default() };
+    let quiet = inserted.elapsed();
+    let found = rig.entries(query).await.unwrap();
+    let idle = Duration::from_nanos(found[0].time_since_last_hit.unwrap().elapsed_ns as u64);
+    assert!(idle + Duration::from_millis(1) >= quiet, "{idle:?} of {quiet:?}");
+    // A timeout that is over already is told at once, and an unrelated change does not restart a timer.
+    let ttl = Duration::from_millis(30);
+    let timed = TableEntry { idle_timeout_ns: ttl.as_nanos() as i64, ..other };
+    let asked = Instant::now();
+    assert_eq!(rig.modify(&timed).await, Ok(()));
+    let Some(Response::IdleTimeoutNotification(told)) = rig.primary().next().await.unwrap() else { panic!() };
+    assert_eq!(told.table_entry, [TableEntry { action: None, ..timed.clone() }]);
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    let long = TableEntry { idle_timeout_ns: 300_000_000, ..timed };
+    assert_eq!(rig.modify(&long).await, Ok(()));
+    let first = Instant::now();
+    loop {
+        let changed = TableEntry { metadata: format!("{:?}", first.elapsed()).into(), ..long.clone() };
+        assert_eq!(rig.modify(&changed).await, Ok(()));
+        match tokio::time::timeout(Duration::from_millis(20), rig.primary().rx.message()).await {
+            Ok(message) => {
+                let update = message.unwrap().unwrap().update.unwrap();
+                let Response::IdleTimeoutNotification(told) = update else { panic!("{update:?}") };
+                // The last of the short timeout may have been on its way.
+                if told.table_entry[0].idle_timeout_ns == long.idle_timeout_ns {
+                    break;
+                }
+            }
+            Err(_) => assert!(first.elapsed() < Duration::from_secs(5), "changes keep the timer from running out"),
+        }
+    }
 }

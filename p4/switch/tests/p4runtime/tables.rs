@@ -3,7 +3,7 @@
 use p4runtime_proto::p4::v1::{self, TableEntry, entity::Entity as Kind, update::Type};
 use tonic::Code;
 
-use crate::rig::{Rig, exact, ipv4, lpm, optional, range, ternary};
+use crate::rig::{Rig, exact, frame, ipv4, lpm, optional, range, ternary};
 
 const TEN: [u8; 4] = [10, 0, 0, 0];
 
@@ -286,6 +286,66 @@ async fn direct_counters_and_meters() {
     assert_eq!(rig.write(Type::Modify, direct(Some(config))).await, Ok(()));
     assert_eq!(rig.read(direct(None)).await.unwrap(), [direct(Some(config))]);
     assert_eq!(rig.entries(query).await.unwrap()[0].meter_config, Some(config));
-    let colors = TableEntry { meter_counter_data: Some(Default::default()), ..acl };
-    assert_eq!(rig.modify(&colors).await, Err(Code::Unimplemented));
+}
+
+#[tokio::test]
+async fn meters_count_by_color() {
+    let mut rig = Rig::new().await;
+    let packet = frame(1, 2, 0x0900);
+    let bytes = packet.len() as i64;
+    let config = v1::MeterConfig { cir: 1, cburst: bytes, pir: 1, pburst: 2 * bytes, eburst: 0 };
+    let acl = TableEntry {
+        priority: 1,
+        meter_config: Some(config),
+        ..rig.entry("acl", vec![ternary(1, &[9, 0], &[0xff, 0xff])], rig.call("police", &[]))
+    };
+    let colors = |green, yellow, red| {
+        let data = |n: i64| Some(v1::CounterData { packet_count: n, byte_count: n * bytes });
+        Some(v1::MeterCounterData { green: data(green), yellow: data(yellow), red: data(red) })
+    };
+    assert_eq!(
+        rig.insert(&TableEntry { meter_counter_data: colors(1, 0, 0), ..acl.clone() }).await,
+        Err(Code::InvalidArgument)
+    );
+    assert_eq!(rig.insert(&TableEntry { meter_counter_data: Some(Default::default()), ..acl.clone() }).await, Ok(()));
+    for _ in 0..4 {
+        rig.inject(1, &packet);
+    }
+    let query =
+        TableEntry { meter_counter_data: Some(Default::default()), table_id: acl.table_id, ..Default::default() };
+    let found = rig.entries(query.clone()).await.unwrap();
+    assert_eq!((found[0].meter_counter_data, found[0].meter_config), (colors(1, 1, 2), None));
+    let key = TableEntry { action: None, meter_config: None, ..acl.clone() };
+    let direct = |config, counter_data| {
+        Kind::DirectMeterEntry(v1::DirectMeterEntry { table_entry: Some(key.clone()), config, counter_data })
+    };
+    assert_eq!(rig.read(direct(None, None)).await.unwrap(), [direct(Some(config), None)]);
+    let empty = Some(v1::MeterCounterData::default());
+    assert_eq!(rig.read(direct(None, empty)).await.unwrap(), [direct(Some(config), colors(1, 1, 2))]);
+    // Unset leaves them, set clears them, and no value can be given.
+    assert_eq!(rig.write(Type::Modify, direct(Some(config), None)).await, Ok(()));
+    assert_eq!(rig.read(direct(None, empty)).await.unwrap(), [direct(Some(config), colors(1, 1, 2))]);
+    assert_eq!(rig.write(Type::Modify, direct(Some(config), colors(0, 1, 0))).await, Err(Code::InvalidArgument));
+    assert_eq!(rig.write(Type::Modify, direct(Some(config), empty)).await, Ok(()));
+    assert_eq!(rig.read(direct(None, empty)).await.unwrap(), [direct(Some(config), colors(0, 0, 0))]);
+    rig.inject(1, &packet);
+    assert_eq!(rig.modify(&TableEntry { meter_counter_data: colors(0, 0, 0), ..acl.clone() }).await, Ok(()));
+    assert_eq!(rig.entries(query).await.unwrap()[0].meter_counter_data, colors(0, 0, 0));
+    let without = TableEntry { meter_counter_data: empty, table_id: rig.table("route"), ..Default::default() };
+    assert_eq!(rig.entries(without).await, Err(Code::InvalidArgument));
+
+    // The same of an array's cell.
+    let mark = rig.entry("acl", vec![ternary(1, &[9, 1], &[0xff, 0xff])], rig.call("count_and_mark", &[&[2]]));
+    assert_eq!(rig.insert(&TableEntry { priority: 1, ..mark }).await, Ok(()));
+    let meter_id = rig.info.meters[0].preamble.as_ref().unwrap().id;
+    let cell = |counter_data| {
+        let index = Some(v1::Index { index: 2 });
+        Kind::MeterEntry(v1::MeterEntry { meter_id, index, config: None, counter_data })
+    };
+    rig.inject(1, &frame(1, 2, 0x0901));
+    assert_eq!(rig.read(cell(None)).await.unwrap(), [cell(None)]);
+    assert_eq!(rig.read(cell(empty)).await.unwrap(), [cell(colors(1, 0, 0))]);
+    assert_eq!(rig.write(Type::Modify, cell(colors(1, 0, 0))).await, Err(Code::InvalidArgument));
+    assert_eq!(rig.write(Type::Modify, cell(empty)).await, Ok(()));
+    assert_eq!(rig.read(cell(empty)).await.unwrap(), [cell(colors(0, 0, 0))]);
 }

@@ -21,8 +21,8 @@ pub struct Cells {
 
 enum Array {
     Counter(usize),
-    /// With what was configured when the Read began.
-    Meter(usize, HashMap<usize, v1::MeterConfig>),
+    /// With what was configured when the Read began, and whether colours are asked for.
+    Meter(usize, HashMap<usize, v1::MeterConfig>, bool),
     Register(usize),
 }
 
@@ -38,12 +38,16 @@ impl Cells {
                     let data = Some(values::counter_data(count));
                     Kind::CounterEntry(v1::CounterEntry { counter_id: counter.id, index, data })
                 }
-                Array::Meter(meter, configs) => Kind::MeterEntry(v1::MeterEntry {
-                    meter_id: schema.meters[*meter].id,
-                    index,
-                    config: configs.get(&at).copied(),
-                    counter_data: None,
-                }),
+                Array::Meter(meter, configs, colors) => {
+                    let meter = &schema.meters[*meter];
+                    let cell = Cell::Indexed(meter.program, at);
+                    Kind::MeterEntry(v1::MeterEntry {
+                        meter_id: meter.id,
+                        index,
+                        config: configs.get(&at).copied(),
+                        counter_data: colors.then(|| values::colors(plane.colors(cell))),
+                    })
+                }
                 Array::Register(register) => {
                     let register = &schema.registers[*register];
                     let value = plane.register(register.program, at);
@@ -88,7 +92,6 @@ impl Pipeline {
     }
 
     pub(super) fn query_meter(&self, query: &v1::MeterEntry, scope: &Scope) -> Outcome<Vec<Step>> {
-        values::no_color_counters(query.counter_data.as_ref())?;
         let meters = &self.schema.meters;
         let wanted = match query.meter_id {
             0 => {
@@ -103,7 +106,7 @@ impl Pipeline {
         let mut steps = Vec::new();
         for at in wanted.filter(|at| scope.includes(meters[*at].id)) {
             let range = cells(query.index.as_ref(), meters[at].size)?;
-            let array = Array::Meter(at, self.meters[at].clone());
+            let array = Array::Meter(at, self.meters[at].clone(), query.counter_data.is_some());
             steps.push(Step::Cells(Cells { array, range }));
         }
         Ok(steps)

@@ -14,7 +14,6 @@ use super::{
     plane::{Plane, Replication},
     roles::Scope,
     schema::{Schema, Table},
-    values,
 };
 
 pub(super) use tables::idle_entry;
@@ -94,8 +93,8 @@ impl Pipeline {
                 self.query_direct(entry.table_entry.as_ref(), tables::Shape::Counter, scope)
             }
             Kind::DirectMeterEntry(entry) => {
-                values::no_color_counters(entry.counter_data.as_ref())?;
-                self.query_direct(entry.table_entry.as_ref(), tables::Shape::Meter, scope)
+                let colors = entry.counter_data.is_some();
+                self.query_direct(entry.table_entry.as_ref(), tables::Shape::Meter { colors }, scope)
             }
             Kind::CounterEntry(entry) => self.query_counter(entry, scope),
             Kind::MeterEntry(entry) => self.query_meter(entry, scope),

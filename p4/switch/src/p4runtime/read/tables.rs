@@ -20,10 +20,13 @@ pub enum Shape {
     Entry {
         counter: bool,
         meter: bool,
+        colors: bool,
         idle: bool,
     },
     Counter,
-    Meter,
+    Meter {
+        colors: bool,
+    },
 }
 
 /// Entries of one table that wait to be written out.
@@ -54,7 +57,7 @@ fn base(table: &Table, entry: &Entry) -> v1::TableEntry {
 
 /// What an idle notification says of an entry: key, metadata and timeout.
 pub fn idle_entry(table: &Table, entry: &Entry) -> v1::TableEntry {
-    base(table, entry)
+    v1::TableEntry { action: None, is_const: false, ..base(table, entry) }
 }
 
 /// The key of an entry, as direct resources name it.
@@ -74,7 +77,7 @@ impl Entries {
         for entry in self.entries.by_ref().take(room) {
             let cell = Cell::Entry(&entry.handle);
             let kind = match self.shape {
-                Shape::Entry { counter, meter, idle } => {
+                Shape::Entry { counter, meter, colors, idle } => {
                     let mut message = base(table, &entry);
                     if counter && table.counter.is_some() {
                         message.counter_data = Some(values::counter_data(plane.count(cell)));
@@ -82,7 +85,10 @@ impl Entries {
                     if meter {
                         message.meter_config = entry.extra.as_ref().and_then(|extra| extra.meter);
                     }
-                    if idle {
+                    if colors && table.meter.is_some() {
+                        message.meter_counter_data = Some(values::colors(plane.colors(cell)));
+                    }
+                    if idle && table.idle_timeout {
                         let idle = plane.idle_for(&entry.handle).as_nanos();
                         message.time_since_last_hit =
                             Some(v1::table_entry::IdleTimeout { elapsed_ns: i64::try_from(idle).unwrap_or(i64::MAX) });
@@ -93,10 +99,10 @@ impl Entries {
                     table_entry: Some(key_only(table, &entry)),
                     data: Some(values::counter_data(plane.count(cell))),
                 }),
-                Shape::Meter => Kind::DirectMeterEntry(v1::DirectMeterEntry {
+                Shape::Meter { colors } => Kind::DirectMeterEntry(v1::DirectMeterEntry {
                     table_entry: Some(key_only(table, &entry)),
                     config: entry.extra.as_ref().and_then(|extra| extra.meter),
-                    counter_data: None,
+                    counter_data: colors.then(|| values::colors(plane.colors(cell))),
                 }),
             };
             out.push(v1::Entity { entity: Some(kind) });
@@ -114,7 +120,7 @@ impl Entries {
         let cell = Cell::Default(table.program);
         let key = v1::TableEntry { table_id: table.id, is_default_action: true, ..Default::default() };
         match self.shape {
-            Shape::Entry { counter, meter, .. } => {
+            Shape::Entry { counter, meter, colors, .. } => {
                 let call = default.call.as_ref().or(default.initial.as_ref());
                 Kind::TableEntry(v1::TableEntry {
                     action: call.map(|call| Value::Call(call.clone()).unpack(table)),
@@ -122,6 +128,7 @@ impl Entries {
                     metadata: default.extra.metadata.clone(),
                     counter_data: (counter && table.counter.is_some()).then(|| values::counter_data(plane.count(cell))),
                     meter_config: default.extra.meter.filter(|_| meter),
+                    meter_counter_data: (colors && table.meter.is_some()).then(|| values::colors(plane.colors(cell))),
                     ..key
                 })
             }
@@ -129,10 +136,10 @@ impl Entries {
                 table_entry: Some(key),
                 data: Some(values::counter_data(plane.count(cell))),
             }),
-            Shape::Meter => Kind::DirectMeterEntry(v1::DirectMeterEntry {
+            Shape::Meter { colors } => Kind::DirectMeterEntry(v1::DirectMeterEntry {
                 table_entry: Some(key),
                 config: default.extra.meter,
-                counter_data: None,
+                counter_data: colors.then(|| values::colors(plane.colors(cell))),
             }),
         }
     }
@@ -143,9 +150,9 @@ impl Pipeline {
         let shape = Shape::Entry {
             counter: query.counter_data.is_some(),
             meter: query.meter_config.is_some(),
+            colors: query.meter_counter_data.is_some(),
             idle: query.time_since_last_hit.is_some(),
         };
-        values::no_color_counters(query.meter_counter_data.as_ref())?;
         #[allow(deprecated)]
         let controller_metadata = query.controller_metadata;
         if query.table_id == 0 {
@@ -178,6 +185,9 @@ impl Pipeline {
         }
         if query.meter_config.is_some() && table.meter.is_none() {
             return Err(Failure::invalid(format!("meter_config: table \"{}\" has no direct meter", table.name)));
+        }
+        if query.meter_counter_data.is_some() && table.meter.is_none() {
+            return Err(Failure::invalid(format!("meter_counter_data: table \"{}\" has no direct meter", table.name)));
         }
         let action = match query.action.as_ref().and_then(|action| action.r#type.as_ref()) {
             None => None,
@@ -256,7 +266,7 @@ impl Pipeline {
         let nothing = v1::TableEntry::default();
         let query = query.unwrap_or(&nothing);
         let has = |table: &Table| match shape {
-            Shape::Meter => table.meter.is_some(),
+            Shape::Meter { .. } => table.meter.is_some(),
             _ => table.counter.is_some(),
         };
         if query.table_id == 0 {

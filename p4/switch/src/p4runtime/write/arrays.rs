@@ -56,11 +56,17 @@ impl Pipeline {
         let schema = self.schema.clone();
         let table = &schema.tables[at];
         let meter = table.meter.ok_or_else(|| no_resource(table, "meter"))?;
-        values::no_color_counters(given.counter_data.as_ref())?;
+        let clear_colors = values::clears_colors(given.counter_data.as_ref())?;
         let rates = match &given.config {
             Some(config) => values::rates(config, meter.kind)?,
             None => None,
         };
+        if clear_colors {
+            self.plane.clear_colors(match &owner {
+                Owner::Entry(entry) => Cell::Entry(&entry.handle),
+                Owner::Default => Cell::Default(table.program),
+            });
+        }
         let config = rates.and(given.config);
         match owner {
             Owner::Entry(entry) => {
@@ -103,13 +109,16 @@ impl Pipeline {
         let meter = &self.schema.meters[at];
         let cells = cells(given.index.as_ref(), meter.size)
             .map_err(|failure| failure.within(format_args!("meter \"{}\"", meter.name)))?;
-        values::no_color_counters(given.counter_data.as_ref())?;
+        let clear_colors = values::clears_colors(given.counter_data.as_ref())?;
         let rates = match &given.config {
             Some(config) => values::rates(config, meter.kind)?,
             None => None,
         };
         for index in cells {
             self.plane.set_meter(Cell::Indexed(meter.program, index), rates);
+            if clear_colors {
+                self.plane.clear_colors(Cell::Indexed(meter.program, index));
+            }
             match given.config.filter(|_| rates.is_some()) {
                 Some(config) => self.meters[at].insert(index, config),
                 None => self.meters[at].remove(&index),

@@ -17,7 +17,7 @@ use crate::p4runtime::{
 };
 
 /// Checks a member's weight and gives what it counts against sizes.
-fn weigh(profile: &Profile, weight: i32) -> Outcome<usize> {
+fn weigh(profile: &Profile, semantics: SizeSemantics, weight: i32) -> Outcome<usize> {
     if profile.weights_disallowed {
         return match weight {
             0 => Ok(1),
@@ -29,7 +29,7 @@ fn weigh(profile: &Profile, weight: i32) -> Outcome<usize> {
     }
     let found = usize::try_from(weight).ok().filter(|weight| *weight > 0);
     let found = found.ok_or_else(|| Failure::invalid(format!("weight {weight} must be greater than 0")))?;
-    match profile.semantics {
+    match semantics {
         SizeSemantics::SumOfWeights => Ok(found),
         SizeSemantics::SumOfMembers(max) if max > 0 && weight > max => {
             Err(Failure::invalid(format!("weight {weight}: the most for a member of \"{}\" is {max}", profile.name)))
@@ -210,7 +210,7 @@ impl Pipeline {
                 return Err(Failure::invalid(format!("member {} is there twice", one.member_id)));
             }
             let within = |failure: Failure| failure.within(format_args!("member {}", one.member_id));
-            size += weigh(profile, one.weight).map_err(within)?;
+            size += weigh(profile, profile.semantics, one.weight).map_err(within)?;
             #[allow(deprecated)]
             let watch = one.watch_kind.as_ref().map(|watch| match watch {
                 action_profile_group::member::WatchKind::Watch(port) => Watch::Number(*port),
@@ -288,10 +288,10 @@ impl Pipeline {
                 profile.name
             )));
         }
-        if set.group_action.is_some() {
-            return Err(Failure::unimplemented("group_action is not supported"));
-        }
-        check_modes(profile, set)?;
+        let first = set.group_action.as_ref().map(|action| Call::pack(table, action, Use::Entry));
+        let first = first.transpose().map_err(|failure| failure.within("group_action"))?;
+        let (mode, semantics) = modes(set)?;
+        let counted = counted(profile, semantics);
         let mut actions = Vec::with_capacity(set.action_profile_actions.len());
         let mut size = 0usize;
         for (number, one) in set.action_profile_actions.iter().enumerate() {
@@ -299,7 +299,7 @@ impl Pipeline {
             let action = one.action.as_ref();
             let action = action.ok_or_else(|| within(Failure::invalid("action must be set")))?;
             let call = Call::pack(table, action, Use::Entry).map_err(within)?;
-            size += weigh(profile, one.weight).map_err(within)?;
+            size += weigh(profile, counted, one.weight).map_err(within)?;
             #[allow(deprecated)]
             let watch = one.watch_kind.as_ref().map(|watch| match watch {
                 action_profile_action::WatchKind::Watch(port) => Watch::Number(*port),
@@ -322,40 +322,35 @@ impl Pipeline {
                 profile.name, profile.size
             )));
         }
-        Ok(OneShot { actions, mode: set.action_selection_mode, semantics: set.size_semantics })
+        Ok(OneShot { actions, mode, semantics, first })
     }
 }
 
 fn known_size(profile: &Profile, group: Option<&Group>) -> usize {
     let members = group.map_or(&[][..], |group| &group.members);
-    members.iter().map(|one| weigh(profile, one.weight).unwrap_or(0)).sum()
+    members.iter().map(|one| weigh(profile, profile.semantics, one.weight).unwrap_or(0)).sum()
 }
 
 pub(super) fn one_shot_size(profile: &Profile, set: &OneShot) -> usize {
-    set.actions.iter().map(|one| weigh(profile, one.weight).unwrap_or(0)).sum()
+    let semantics = counted(profile, set.semantics);
+    set.actions.iter().map(|one| weigh(profile, semantics, one.weight).unwrap_or(0)).sum()
 }
 
-/// Accepts what is the selector's own way, spelled out or not (P4Runtime 9.2.3).
-fn check_modes(profile: &Profile, set: &v1::ActionProfileActionSet) -> Outcome<()> {
-    match ActionSelectionMode::try_from(set.action_selection_mode) {
-        Ok(ActionSelectionMode::DefaultModeDeterminedByActionSelector | ActionSelectionMode::Hash) => {}
-        Ok(ActionSelectionMode::Random) => {
-            return Err(Failure::unimplemented("action_selection_mode RANDOM is not supported"));
-        }
-        Err(_) => {
-            return Err(Failure::invalid(format!("action_selection_mode {} is not valid", set.action_selection_mode)));
-        }
+/// How a one-shot counts against sizes: as it says, or as its selector does.
+fn counted(profile: &Profile, stated: Stated) -> SizeSemantics {
+    match (stated, profile.semantics) {
+        (Stated::DefaultSizeDeterminedByActionSelector, own) => own,
+        (Stated::SumOfWeights, _) => SizeSemantics::SumOfWeights,
+        (Stated::SumOfMembers, SizeSemantics::SumOfMembers(max)) => SizeSemantics::SumOfMembers(max),
+        (Stated::SumOfMembers, SizeSemantics::SumOfWeights) => SizeSemantics::SumOfMembers(0),
     }
-    let own = match profile.semantics {
-        SizeSemantics::SumOfWeights => Stated::SumOfWeights,
-        SizeSemantics::SumOfMembers(_) => Stated::SumOfMembers,
-    };
-    match Stated::try_from(set.size_semantics) {
-        Ok(Stated::DefaultSizeDeterminedByActionSelector) => Ok(()),
-        Ok(stated) if stated == own => Ok(()),
-        Ok(_) => {
-            Err(Failure::unimplemented("size_semantics other than those of the action selector are not supported"))
-        }
-        Err(_) => Err(Failure::invalid(format!("size_semantics {} is not valid", set.size_semantics))),
-    }
+}
+
+/// What a one-shot says of its own way (P4Runtime 9.2.3).
+fn modes(set: &v1::ActionProfileActionSet) -> Outcome<(ActionSelectionMode, Stated)> {
+    let mode = ActionSelectionMode::try_from(set.action_selection_mode)
+        .map_err(|_| Failure::invalid(format!("action_selection_mode {} is not valid", set.action_selection_mode)))?;
+    let semantics = Stated::try_from(set.size_semantics)
+        .map_err(|_| Failure::invalid(format!("size_semantics {} is not valid", set.size_semantics)))?;
+    Ok((mode, semantics))
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p4runtime_proto::p4::v1::{self, table_action, update::Type};
+use p4runtime_proto::p4::v1::{self, action_profile_action_set::ActionSelectionMode, table_action, update::Type};
 use smallvec::SmallVec;
 
 use super::profiles::{one_shot_size, plane_weight};
@@ -14,15 +14,17 @@ use crate::p4runtime::{
     idle::Timer,
     matching::{self, Part},
     pipeline::{Entry, Extra, Pipeline},
-    plane::{Cell, Count, Effect},
+    plane::{Cell, Count, Effect, Selection},
     schema::Table,
-    values::{self, Call, Use, Value},
+    values::{self, Call, OneShotAction, Use, Value},
 };
 
 /// What an update says about an entry beside its key and action.
 struct Side {
     extra: Extra,
     counter: Option<Count>,
+    /// Whether the direct meter's colours are counted from 0 again.
+    clear_colors: bool,
 }
 
 fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
@@ -55,7 +57,7 @@ fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
     if entry.meter_counter_data.is_some() && table.meter.is_none() {
         return Err(Failure::invalid(format!("meter_counter_data: table \"{}\" has no direct meter", table.name)));
     }
-    values::no_color_counters(entry.meter_counter_data.as_ref())?;
+    let clear_colors = values::clears_colors(entry.meter_counter_data.as_ref())?;
     #[allow(deprecated)]
     let controller_metadata = entry.controller_metadata;
     Ok(Side {
@@ -68,6 +70,7 @@ fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
             meter,
         },
         counter,
+        clear_colors,
     })
 }
 
@@ -178,7 +181,7 @@ impl Pipeline {
             return;
         }
         extra.timer = self.idle.stamp();
-        let due = now + Duration::from_nanos(extra.idle_timeout_ns.unsigned_abs());
+        let due = now.max(since + Duration::from_nanos(extra.idle_timeout_ns.unsigned_abs()));
         self.idle.push(Timer { due, since, table, priority, key: key.into(), stamp: extra.timer });
     }
 
@@ -229,7 +232,17 @@ impl Pipeline {
             let rates = side.extra.meter.as_ref().map(|config| values::rates(config, meter.kind));
             self.plane.set_meter(cell, rates.transpose()?.flatten());
         }
-        self.start_timer(at, &old.key, old.priority, &mut side.extra, now, now);
+        if side.clear_colors {
+            self.plane.clear_colors(cell);
+        }
+        let running = old.extra.as_deref().map_or((0, 0), |extra| (extra.idle_timeout_ns, extra.timer));
+        if running.0 == side.extra.idle_timeout_ns {
+            side.extra.timer = running.1;
+        } else {
+            // The new time counts from the last hit, which a modification is not.
+            let since = now.checked_sub(self.plane.idle_for(&old.handle)).unwrap_or(now);
+            self.start_timer(at, &old.key, old.priority, &mut side.extra, since, now);
+        }
         let extra = if old.is_const {
             // Only the direct resources of a constant entry can change.
             let kept = Extra { meter: side.extra.meter, ..old.extra() };
@@ -308,6 +321,9 @@ impl Pipeline {
         if let Some(meter) = table.meter {
             let rates = side.extra.meter.as_ref().map(|config| values::rates(config, meter.kind));
             self.plane.set_meter(cell, rates.transpose()?.flatten());
+        }
+        if side.clear_colors || action.is_none() {
+            self.plane.clear_colors(cell);
         }
         let default = &mut self.tables[at].default;
         default.extra = if call.is_some() { side.extra } else { Extra { meter: side.extra.meter, ..Extra::default() } };
@@ -418,8 +434,13 @@ fn effect<'a>(table: &Table, value: &'a Value) -> Effect<'a> {
         Value::Call(call) => Effect::Call(call.as_ref(table)),
         Value::Member(id) => Effect::Member(*id),
         Value::Group(id) => Effect::Group(*id),
-        Value::OneShot(set) => Effect::OneShot(
-            set.actions.iter().map(|one| (one.call.as_ref(table), plane_weight(one.weight), one.port)).collect(),
-        ),
+        Value::OneShot(set) => {
+            let one = |one: &'a OneShotAction| (one.call.as_ref(table), plane_weight(one.weight), one.port);
+            Effect::OneShot(Selection {
+                members: set.actions.iter().map(one).collect(),
+                random: set.mode == ActionSelectionMode::Random,
+                first: set.first.as_ref().map(|call| call.as_ref(table)),
+            })
+        }
     }
 }

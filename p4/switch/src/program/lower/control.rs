@@ -300,6 +300,7 @@ impl Lower {
     fn const_entries(&mut self, table: TableId, node: &Node<'_>) -> Result<()> {
         // p4c writes an empty list for tables without const entries.
         self.tables[table].const_entries = !node.items()?.is_empty();
+        let mut found = Vec::new();
         for (index, entry) in node.items()?.into_iter().enumerate() {
             let key = entry.get("match_key")?;
             let items = key.items()?;
@@ -335,16 +336,16 @@ impl Lower {
                     other => return Err(kind.err(format!("found \"{other}\", which is not a match type"))),
                 });
             }
-            // In the JSON a small number comes first; here a large one does.
-            let priority = match entry.opt("priority")? {
-                Some(priority) => priority.int()?.clamp(0, i64::from(i32::MAX - 1)) as i32,
-                None => index as i32 + 1,
-            };
+            let place = entry.opt("priority")?.map_or(Ok(index as i64 + 1), |priority| priority.int())?;
             let action = entry.get("action_entry")?;
             let id = self.table_action_id(table, &action.get("action_id")?)?;
             let params = self.action_data(id, &action.get("action_data")?)?;
-            let key = Some((values, i32::MAX - priority));
-            self.code.initial.push(InitialEntry { table, key, action: id, params });
+            found.push((place, values, id, params));
+        }
+        // In the JSON a small number comes first; here a large one does, and the last entry has 1 (P4Runtime 9.1.4).
+        found.sort_by_key(|(place, ..)| *place);
+        for (priority, (_, values, action, params)) in (1..).zip(found.into_iter().rev()) {
+            self.code.initial.push(InitialEntry { table, key: Some((values, priority)), action, params });
         }
         Ok(())
     }
