@@ -1,23 +1,25 @@
-//! Bad input: mutated programs and random packets end in an error or a drop, never in a panic. Runs are the same each time.
+//! Bad input: mutated programs, random packets and random writes end in an error or a drop, never in a panic. Runs are the same each time.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod writes;
 
 use common::{Bench, FEATURES, ROUTER, ipv4};
 use p4switch::{PacketMeta, Program, Switch, SwitchOptions};
 
 /// A small generator, so that a failure repeats.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 }
