@@ -293,8 +293,10 @@ impl Instance {
         let priority = if self.program.tables[id].has_priority() { priority } else { 0 };
         let cookie = Arc::default();
         let bound = Bound::Action(data);
-        let is_const = self.program.tables[id].const_entries;
-        self.tables[id].insert(key, Rest { bound, priority, ttl_ms: 0, now_ms: 0, cookie, is_const }).map(drop)
+        let info = &self.program.tables[id];
+        // No life that ends, but hits are noted where they can be asked for.
+        let (is_const, ttl_ms) = (info.const_entries, if info.supports_timeout { u64::MAX } else { 0 });
+        self.tables[id].insert(key, Rest { bound, priority, ttl_ms, now_ms: 0, cookie, is_const }).map(drop)
     }
 
     /// Gives the entry with this key and priority another action, life and cookie; counters and the time since the

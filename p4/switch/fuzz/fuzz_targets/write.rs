@@ -3,11 +3,7 @@
 //! Seed with encoded WriteRequests.
 #![no_main]
 
-use std::{
-    cell::RefCell,
-    sync::Arc,
-    time::Instant,
-};
+use std::{cell::RefCell, sync::Arc, time::Instant};
 
 use libfuzzer_sys::fuzz_target;
 use p4runtime_proto::{
