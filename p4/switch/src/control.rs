@@ -40,9 +40,9 @@ pub struct OneShotGroup {
     pub first: Option<ActionCall>,
 }
 
-impl From<Vec<OneShotMember>> for OneShotGroup {
-    fn from(members: Vec<OneShotMember>) -> Self {
-        OneShotGroup { members, ..OneShotGroup::default() }
+impl FromIterator<OneShotMember> for OneShotGroup {
+    fn from_iter<I: IntoIterator<Item = OneShotMember>>(members: I) -> Self {
+        OneShotGroup { members: members.into_iter().collect(), ..OneShotGroup::default() }
     }
 }
 

@@ -188,7 +188,7 @@ fn one_shot_groups_spread_flows_and_follow_watch_ports() {
         weight,
         watch_port: Some(port as u32),
     };
-    let action = EntryAction::OneShot(vec![member(2, 1), member(3, 1), member(4, 4)].into());
+    let action = EntryAction::OneShot([member(2, 1), member(3, 1), member(4, 4)].into_iter().collect());
     let table = bench.table("MainIngress.spread");
     let entry = bench.instance.insert(table, &EntrySpec::new(vec![exact(1)], 0, action.clone()), 0).unwrap();
     assert_eq!(describe(&bench.instance, &entry.bound(&pin()).unwrap()), action);
@@ -216,7 +216,7 @@ fn one_flow_keeps_its_member() {
         weight: 1,
         watch_port: None,
     };
-    let action = EntryAction::OneShot((2..9).map(member).collect::<Vec<_>>().into());
+    let action = EntryAction::OneShot((2..9).map(member).collect());
     bench.instance.insert(bench.table("MainIngress.spread"), &EntrySpec::new(vec![exact(1)], 0, action), 0).unwrap();
     let first = bench.send(0, &probe(4, 1, 77, 1_234, 0))[0].0;
     assert!((0..50).all(|_| bench.send(0, &probe(4, 1, 77, 1_234, 0))[0].0 == first));

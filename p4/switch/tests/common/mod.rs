@@ -97,7 +97,7 @@ impl Bench {
                 OneShotMember { call, weight: 1, watch_port: Some(port as u32) }
             });
             let key = vec![exact(u128::from(group + 1))];
-            let spec = EntrySpec::new(key, 0, EntryAction::OneShot(members.collect::<Vec<_>>().into()));
+            let spec = EntrySpec::new(key, 0, EntryAction::OneShot(members.collect()));
             bench.instance.insert(bench.table(&t("next_hashed")), &spec, 0).expect("a group");
         }
         for route in 0..routes {
