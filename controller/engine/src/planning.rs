@@ -150,8 +150,10 @@ impl Planning {
         self.view = view;
         let delta = self.planner.lock().plan_all(&self.view);
         self.times.record(started.elapsed());
+        // Before any switch is called: what it says of its ports must come after what was known of them.
+        self.tell_packets(None);
         self.hand_out(delta, true);
-        self.show(None);
+        self.publish();
     }
 
     fn batches(&mut self, batches: &[Batch]) {
@@ -183,7 +185,8 @@ impl Planning {
                 }
             }
         }
-        self.show(Some(changed.into_iter().map(|c| c.key).collect()));
+        self.tell_packets(Some(changed.into_iter().map(|c| c.key).collect()));
+        self.publish();
     }
 
     /// Gives each device its part; starts and ends device tasks when switches changed.
@@ -275,10 +278,14 @@ impl Planning {
         })
     }
 
-    /// Lets everybody see the new state.
-    fn show(&mut self, changed: Option<Vec<Key>>) {
-        *self.shown.write() = self.view.clone();
+    /// Gives the packet machines the new view, and what of it changed.
+    fn tell_packets(&self, changed: Option<Vec<Key>>) {
         self.packets.send(PacketEvent::View { view: self.view.clone(), changed });
+    }
+
+    /// Lets everybody see the new state.
+    fn publish(&mut self) {
+        *self.shown.write() = self.view.clone();
         let devices = self.devices.iter().map(|(name, device)| {
             let planned = match device {
                 Ok(h) => Planned {
