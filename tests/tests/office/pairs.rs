@@ -23,17 +23,17 @@ fn a_server_with_two_legs_loses_one_leg_one_leaf_and_one_leafs_uplinks() {
     let probes = streams(&lab);
     probes.iter().for_each(|p| flowing(p, 200));
     lab.break_link("leaf1/3-s1", Cut::Loud).unwrap();
-    probes.iter().for_each(|p| flowing(p, 500));
+    probes.iter().for_each(|p| flowing(p, 300));
     lab.heal_link("leaf1/3-s1").unwrap();
-    probes.iter().for_each(|p| flowing(p, 500));
+    probes.iter().for_each(|p| flowing(p, 300));
     assert!(count("a leg cut and healed", probes) < 1000);
 
     let probes = [("c3", "s1"), ("c3", "s2"), ("s1", "c3")].map(|(from, to)| stream(&lab, from, to));
     probes.iter().for_each(|p| flowing(p, 200));
     lab.kill("leaf1", Kill::PowerOff).unwrap();
-    probes.iter().for_each(|p| flowing(p, 500));
+    probes.iter().for_each(|p| flowing(p, 300));
     lab.restart("leaf1").unwrap();
-    probes.iter().for_each(|p| flowing(p, 500));
+    probes.iter().for_each(|p| flowing(p, 300));
     assert!(count("a leaf dead and back", probes) < 3000);
     lab.ping_all(LIMIT).unwrap();
 
