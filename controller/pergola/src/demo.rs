@@ -87,6 +87,9 @@ impl Demo {
             return Ok(());
         }
         println!("5. The lab is left running. Try:");
+        if self.api.port() != 8181 {
+            println!("   export PERGOLA_SERVER={server}");
+        }
         for (hint, what) in [
             ("lab exec h1 -- ping -c 3 10.0.20.14", "h4, on the other leaf and in another subnet"),
             ("lab probe h1 h4 --flows 8 --break leaf1-spine1", "the loss of a cut, measured again"),
