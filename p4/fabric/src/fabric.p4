@@ -46,17 +46,21 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
             }
             hdr.packet_out.setInvalid();
         }
-        if (std.parser_error != error.NoError || std.checksum_error == 1) {
-            mark_to_drop(std);
-            exit;
-        }
-
         filtering.apply(hdr, local, std);
-        answer.apply(hdr, local, std);
+        // What is broken inside is dropped, but for circuits and what is in transit under a label: nobody reads it here.
+        if (std.parser_error != error.NoError || std.checksum_error == 1) {
+            local.broken = 1;
+            if (!hdr.eth_type.isValid() || (local.out_as_is == 0 && local.fwd != FWD_MPLS)) {
+                mark_to_drop(std);
+                exit;
+            }
+        }
+        if (local.out_as_is == 0) { answer.apply(hdr, local, std); }
         if (local.answered == 1) { exit; }
         line_up.apply(hdr, local, std);
         slice_tc.apply(hdr, local, std);
-        upf.apply(hdr, local, std);
+        // Tunnels end for what is routed here: not in circuits, within a VLAN, or under a label.
+        if (local.fwd == FWD_IPV4 || local.fwd == FWD_IPV6) { upf.apply(hdr, local, std); }
         chain_classify.apply(hdr, local, std);
         hashing.apply(hdr, local);
         if (local.in_chain == 1) { chain_steer.apply(hdr, local, std); }
@@ -64,6 +68,15 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
         if (local.in_chain == 0) {
             if (local.push_gtpu == 1) { local.fwd = FWD_IPV4; }
             forwarding.apply(hdr, local, std);
+        } else {
+            // Instances see users' packets in both directions; the tunnel begins behind the chain.
+            local.push_gtpu = 0;
+            if (hdr.ipv4.isValid()) { local.dst_v4 = hdr.ipv4.dst; }
+        }
+        // Tags end where a packet is routed, and at a tunnel of labels.
+        if (local.routed == 1 || local.push_service == 1) {
+            hdr.vlan.setInvalid();
+            hdr.inner_vlan.setInvalid();
         }
         acl.apply(hdr, local, std);
         // No hop is left: the controller tells the sender.

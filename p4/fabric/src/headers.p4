@@ -278,6 +278,7 @@ struct local_t {
     bit<3>     pcp;
     vrf_t      vrf;
     bit<16>    eth_type;        // behind tags and PPPoE
+    bit<1>     broken;          // cut short or with a wrong checksum: leaves as it is, or not at all
 
     bit<1>     answered;        // the packet is an answer of this switch to where it came from
 

@@ -261,6 +261,9 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 
 #define IPV4_FIELDS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
                          h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst }
+#define IPV4_AND_OPTIONS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
+                              h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst, \
+                              hdr.ipv4_options.data }
 
 /* With the pseudo-header of RFC 8200 8.1. */
 #define NDP_FIELDS(h) { h.ipv6.src, h.ipv6.dst, 16w0, h.ipv6.payload_len, 24w0, PROTO_ICMPV6, \
@@ -269,7 +272,9 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 
 control FabricVerifyChecksum(inout headers_t hdr, inout local_t local) {
     apply {
-        verify_checksum(hdr.ipv4.isValid() && hdr.ipv4.ihl == 5, IPV4_FIELDS(hdr.ipv4),
+        verify_checksum(hdr.ipv4.isValid() && !hdr.ipv4_options.isValid(), IPV4_FIELDS(hdr.ipv4),
+                        hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.ipv4_options.isValid(), IPV4_AND_OPTIONS(hdr.ipv4),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
         verify_checksum(hdr.ndp.isValid() && hdr.ipv6.payload_len == NDP_LENGTH, NDP_FIELDS(hdr), hdr.icmp.checksum, HashAlgorithm.csum16);
     }
@@ -277,7 +282,9 @@ control FabricVerifyChecksum(inout headers_t hdr, inout local_t local) {
 
 control FabricComputeChecksum(inout headers_t hdr, inout local_t local) {
     apply {
-        update_checksum(hdr.ipv4.isValid() && hdr.ipv4.ihl == 5, IPV4_FIELDS(hdr.ipv4),
+        update_checksum(hdr.ipv4.isValid() && !hdr.ipv4_options.isValid() && local.broken == 0, IPV4_FIELDS(hdr.ipv4),
+                        hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+        update_checksum(hdr.ipv4_options.isValid() && local.broken == 0, IPV4_AND_OPTIONS(hdr.ipv4),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
         update_checksum(hdr.outer_ipv4.isValid(), IPV4_FIELDS(hdr.outer_ipv4),
                         hdr.outer_ipv4.hdr_checksum, HashAlgorithm.csum16);

@@ -178,7 +178,9 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
         }
 
         dscp_rewriter.apply();
-        if (hdr.ipv4.isValid()) {
+        if (local.broken == 1) {
+            // Nothing in it is to be trusted.
+        } else if (hdr.ipv4.isValid()) {
             inner_len = hdr.ipv4.total_len;
             hdr.ipv4.dscp = local.dscp;
             if (local.routed == 1) {
@@ -208,9 +210,6 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
             else { push_mpls(local.label, 1); }
         }
 
-        if (local.out_as_is == 0) {
-            if (local.routed == 1) { hdr.vlan.setInvalid(); hdr.inner_vlan.setInvalid(); }
-            egress_vlan.apply();
-        }
+        if (local.out_as_is == 0) { egress_vlan.apply(); }
     }
 }

@@ -39,6 +39,7 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         local.next_id = next_id;
         local.skip_next = 0;
         std.mcast_grp = 0;
+        local.to_line = 0;
         acl_counter.count();
     }
 
@@ -46,6 +47,7 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         std.egress_spec = port;
         std.mcast_grp = 0;
         local.skip_next = 1;
+        local.to_line = 0;
         acl_counter.count();
     }
 
@@ -104,6 +106,7 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         local.next_id = next_id;
         local.skip_next = 0;
         std.mcast_grp = 0;
+        local.to_line = 0;
         acl_ipv6_counter.count();
     }
 
@@ -111,6 +114,7 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         std.egress_spec = port;
         std.mcast_grp = 0;
         local.skip_next = 1;
+        local.to_line = 0;
         acl_ipv6_counter.count();
     }
 

@@ -91,6 +91,7 @@ control ChainClassify(inout headers_t hdr, inout local_t local, inout standard_m
 }
 
 control ChainSteer(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
+    @max_group_size(CHAIN_GROUP_MAX)
     action_selector(HashAlgorithm.identity, CHAIN_MEMBERS, 32w32) chain_profile;
     direct_counter(CounterType.packets_and_bytes) chain_hop_counter;
 

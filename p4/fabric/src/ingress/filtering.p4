@@ -71,6 +71,7 @@ control Filtering(inout headers_t hdr, inout local_t local, inout standard_metad
 
     apply {
         ingress_port_vlan.apply();
+        // What comes by a circuit leaves by it, whatever its addresses.
         if (local.out_as_is == 0) {
             // The tag is kept in `local` from here on; egress puts one back where the port wants it.
             hdr.vlan.setInvalid();
@@ -78,9 +79,9 @@ control Filtering(inout headers_t hdr, inout local_t local, inout standard_metad
                 hdr.vlan = hdr.inner_vlan;
                 hdr.inner_vlan.setInvalid();
             }
+            if (hdr.pppoe.isValid() && hdr.ipv4.isValid()) { local.eth_type = ETHERTYPE_IPV4; }
+            if (hdr.pppoe.isValid() && hdr.ipv6.isValid()) { local.eth_type = ETHERTYPE_IPV6; }
+            fwd_classifier.apply();
         }
-        if (hdr.pppoe.isValid() && hdr.ipv4.isValid()) { local.eth_type = ETHERTYPE_IPV4; }
-        if (hdr.pppoe.isValid() && hdr.ipv6.isValid()) { local.eth_type = ETHERTYPE_IPV6; }
-        fwd_classifier.apply();
     }
 }

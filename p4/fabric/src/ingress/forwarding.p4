@@ -249,6 +249,7 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
                     pop_and_route: {
                         if (hdr.ipv4.isValid()) { local.fwd = FWD_IPV4; }
                         else { local.fwd = FWD_IPV6; }
+                        local.drop = local.drop | local.broken;
                     }
                     default: { }
                 }

@@ -68,6 +68,7 @@ control Next(inout headers_t hdr, inout local_t local, inout standard_metadata_t
     direct_counter(CounterType.packets_and_bytes) next_simple_counter;
     direct_counter(CounterType.packets_and_bytes) next_hashed_counter;
     direct_counter(CounterType.packets_and_bytes) next_multicast_counter;
+    @max_group_size(NEXT_GROUP_MAX)
     action_selector(HashAlgorithm.identity, NEXT_MEMBERS, 32w32) next_profile;
 
     // -- Circuits -----------------------------------------------------------------------------
@@ -165,7 +166,6 @@ control Next(inout headers_t hdr, inout local_t local, inout standard_metadata_t
         next_hashed_counter.count();
     }
 
-    @max_group_size(NEXT_GROUP_MAX)
     table next_hashed {
         key = {
             local.next_id   : exact @name("next_id");

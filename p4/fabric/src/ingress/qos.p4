@@ -9,7 +9,7 @@ control SliceTc(inout headers_t hdr, inout local_t local, inout standard_metadat
         slice_tc_counter.count();
     }
 
-    /* The host has set the class in the DSCP already: three bits slice, three bits class. */
+    /* The host has set the class in the DSCP already: four bits slice, two bits class. */
     action trust_dscp() {
         local.slice = (slice_t)local.dscp[5:2];
         local.tc = local.dscp[1:0];

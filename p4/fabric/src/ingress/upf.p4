@@ -317,12 +317,16 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
                 local.src_v4 = hdr.ipv4.src;
                 local.dst_v4 = hdr.ipv4.dst;
                 local.ip_proto = hdr.ipv4.protocol;
+                local.dscp = hdr.ipv4.dscp;
             } else {
                 hdr.ipv6 = hdr.inner_ipv6;
                 hdr.inner_ipv6.setInvalid();
                 hdr.eth_type.value = ETHERTYPE_IPV6;
                 local.fwd = FWD_IPV6;
+                local.src_v4 = 0;
+                local.dst_v4 = 0;
                 local.ip_proto = hdr.ipv6.next_header;
+                local.dscp = hdr.ipv6.dscp;
             }
             local.eth_type = hdr.eth_type.value;
             local.l4_sport = 0;

@@ -3,6 +3,7 @@
 mod arbitration;
 mod arrays;
 mod batches;
+mod fabric;
 mod pipelines;
 mod preset;
 mod profiles;
