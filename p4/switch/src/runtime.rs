@@ -40,11 +40,14 @@ pub trait Sink {
     fn emit(&mut self, port: PortNo, head: &[u8], body: &[u8]);
 }
 
+/// Takes the frames that leave for the controller.
+pub type TakeFrame = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// The port that leads to the controller, and who takes its frames.
 #[derive(Clone)]
 pub struct CpuPort {
     pub no: PortNo,
-    pub take: Arc<dyn Fn(&[u8]) + Send + Sync>,
+    pub take: TakeFrame,
 }
 
 /// Settings of the loop.
@@ -247,7 +250,7 @@ impl Worker {
             }
             turns = turns.wrapping_add(1);
             // The clock is read seldom while frames keep coming.
-            if moved > 0 && self.unsettled.is_some() && self.options.spin.is_zero() && turns % 256 != 0 {
+            if moved > 0 && self.unsettled.is_some() && self.options.spin.is_zero() && !turns.is_multiple_of(256) {
                 continue;
             }
             let now = Instant::now();

@@ -255,6 +255,8 @@ struct Lane {
     /// The instance that `pool` was made for.
     instance: u64,
     scratch: Scratch,
+    // Boxed: they move between the pool and the queue for every copy, and are large.
+    #[allow(clippy::vec_box)]
     pool: Vec<Box<Ctx>>,
     queue: VecDeque<Job>,
     head: Vec<u8>,

@@ -47,7 +47,7 @@ pub fn part<'k>(field: &Field, key: &'k [u8]) -> Part<'k> {
 pub(super) fn fill_ones(out: &mut [u8], width: usize) {
     out.fill(0xff);
     if let Some(first) = out.first_mut()
-        && width % 8 != 0
+        && !width.is_multiple_of(8)
     {
         *first = 0xff >> (8 - width % 8);
     }
@@ -55,7 +55,7 @@ pub(super) fn fill_ones(out: &mut [u8], width: usize) {
 
 fn is_ones(bytes: &[u8], width: usize) -> bool {
     let Some((first, rest)) = bytes.split_first() else { return true };
-    let top = if width % 8 == 0 { 0xff } else { 0xff >> (8 - width % 8) };
+    let top = if width.is_multiple_of(8) { 0xff } else { 0xff >> (8 - width % 8) };
     *first == top && rest.iter().all(|b| *b == 0xff)
 }
 
@@ -64,7 +64,8 @@ fn has_bits_after(bytes: &[u8], width: usize, prefix: usize) -> bool {
     let free = width - prefix;
     let whole = free / 8;
     let (head, tail) = bytes.split_at(bytes.len() - whole);
-    tail.iter().any(|b| *b != 0) || free % 8 != 0 && head.last().is_some_and(|b| b & ((1 << (free % 8)) - 1) != 0)
+    tail.iter().any(|b| *b != 0)
+        || !free.is_multiple_of(8) && head.last().is_some_and(|b| b & ((1 << (free % 8)) - 1) != 0)
 }
 
 /// Packs the match fields of an entry into `out`, which is overwritten.

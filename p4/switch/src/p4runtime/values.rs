@@ -298,7 +298,7 @@ impl Data<'_> {
     }
 
     /// The message of a register's value.
-    pub fn from_bits(&self, spec: &info::P4DataTypeSpec, width: usize, value: &[u8]) -> v1::P4Data {
+    pub fn cell(&self, spec: &info::P4DataTypeSpec, width: usize, value: &[u8]) -> v1::P4Data {
         let mut parts = std::iter::once((width, value));
         self.message(Some(spec), &mut parts)
     }
@@ -316,10 +316,10 @@ impl Data<'_> {
         self.message(Some(spec), &mut parts)
     }
 
-    fn message<'v>(
+    fn message(
         &self,
         spec: Option<&info::P4DataTypeSpec>,
-        parts: &mut dyn Iterator<Item = (usize, &'v [u8])>,
+        parts: &mut dyn Iterator<Item = (usize, &[u8])>,
     ) -> v1::P4Data {
         use info::p4_data_type_spec::TypeSpec;
         use v1::p4_data::Data as Kind;
@@ -394,7 +394,7 @@ fn place_signed(value: &[u8], width: usize, out: &mut [u8]) -> Outcome<()> {
         let from_end = len - at;
         *byte = if from_end <= value.len() { value[value.len() - from_end] } else { fill };
     }
-    if width % 8 != 0
+    if !width.is_multiple_of(8)
         && let Some(first) = out.first_mut()
     {
         *first &= 0xff >> (8 - width % 8);
@@ -406,7 +406,7 @@ fn signed_canonical(value: &[u8], width: usize) -> Bytes {
     let mut bytes = value.to_vec();
     let negative =
         width > 0 && bytes.len() * 8 >= width && bytes[bytes.len() - 1 - (width - 1) / 8] >> ((width - 1) % 8) & 1 != 0;
-    if negative && width % 8 != 0 {
+    if negative && !width.is_multiple_of(8) {
         let first = bytes.len() - 1 - (width - 1) / 8;
         bytes[first] |= 0xff << (width % 8);
     }

@@ -12,7 +12,7 @@ use p4switch::{PacketMeta, Program, Switch, SwitchOptions};
 pub struct Random(u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -20,7 +20,7 @@ impl Random {
     }
 
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
+        (self.draw() % n as u64) as usize
     }
 }
 
@@ -29,7 +29,7 @@ fn run_packets(program: &std::sync::Arc<Program>, random: &mut Random, count: us
     let mut worker = switch.worker();
     for _ in 0..count {
         let mut packet = match random.below(3) {
-            0 => ipv4(random.next() as u32, 7),
+            0 => ipv4(random.draw() as u32, 7),
             1 => vec![0; random.below(100)],
             _ => {
                 let mut packet = vec![0; 12];
@@ -41,7 +41,7 @@ fn run_packets(program: &std::sync::Arc<Program>, random: &mut Random, count: us
         for _ in 0..random.below(8) {
             if !packet.is_empty() {
                 let at = random.below(packet.len());
-                packet[at] = random.next() as u8;
+                packet[at] = random.draw() as u8;
             }
         }
         packet.truncate(random.below(packet.len() + 1));
@@ -69,7 +69,7 @@ fn mutated_programs_load_or_name_a_path() {
         for _ in 0..1 + random.below(3) {
             let at = random.below(json.len());
             match random.below(4) {
-                0 => json[at] = random.next() as u8,
+                0 => json[at] = random.draw() as u8,
                 1 => json[at] = b"0123456789[]{}\",:-xnul"[random.below(22)],
                 2 => {
                     let end = (at + random.below(40)).min(json.len());

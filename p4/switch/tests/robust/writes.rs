@@ -106,7 +106,7 @@ impl Maker {
 
     fn pick(&mut self, ids: &[u32]) -> u32 {
         if self.one_of(60) || ids.is_empty() {
-            return self.random.next() as u32 >> self.random.below(32);
+            return self.random.draw() as u32 >> self.random.below(32);
         }
         ids[self.random.below(ids.len())]
     }
@@ -323,7 +323,7 @@ fn damaged(request: &WriteRequest, random: &mut Random) -> Option<WriteRequest> 
     for _ in 0..1 + random.below(3) {
         let at = random.below(bytes.len());
         match random.below(3) {
-            0 => bytes[at] = random.next() as u8,
+            0 => bytes[at] = random.draw() as u8,
             1 => bytes[at] ^= 1 << random.below(8),
             _ => bytes.truncate(at + 1),
         }

@@ -52,7 +52,7 @@ impl Cells {
                     let register = &schema.registers[*register];
                     let value = plane.register(register.program, at);
                     let types = Data { types: schema.info.type_info.as_ref() };
-                    let data = types.from_bits(&register.type_spec, register.width, &value);
+                    let data = types.cell(&register.type_spec, register.width, &value);
                     let register_id = register.id;
                     Kind::RegisterEntry(v1::RegisterEntry { register_id, index, data: Some(data) })
                 }

@@ -68,10 +68,7 @@ impl Expr {
             Expr::Header(_) | Expr::UnionMember(..) => Sort::Header,
             Expr::Union(_) => Sort::Union,
             Expr::Stack(_) | Expr::UnionStack(_) => Sort::Other,
-            Expr::Unary(op, _) => match op {
-                Unary::Not | Unary::Valid | Unary::ValidUnion | Unary::ToBool => Sort::Bool,
-                _ => Sort::Data,
-            },
+            Expr::Unary(Unary::Not | Unary::Valid | Unary::ValidUnion | Unary::ToBool, _) => Sort::Bool,
             Expr::Binary(op, _) => match op {
                 Binary::Cmp(_) | Binary::And | Binary::Or => Sort::Bool,
                 Binary::StackAt => Sort::Header,
