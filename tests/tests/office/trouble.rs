@@ -80,7 +80,8 @@ fn hosts_that_flood_or_lie_harm_nobody() {
     for probe in others {
         flowing(&probe, 100);
         let report = probe.stop().unwrap();
-        assert_eq!(report.lost, 0, "{report}");
+        // While h2 forgot its neighbours, its own kernel may have given a packet up.
+        assert!(report.lost * 200 <= report.sent, "{report}");
     }
     lab.end().unwrap();
 }
