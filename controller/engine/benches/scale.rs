@@ -7,7 +7,6 @@
 #[path = "../tests/site/mod.rs"]
 mod site;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pergola_engine::{Clock, Engine, EngineConfig, ReconcileConfig};
-use pergola_model::{AnyResource, HostLocation, LearnedFrom, LinkSource, LinkState, PortId, SwitchName, View};
+use pergola_model::{AnyResource, HostLocation, LearnedFrom, LinkSource, LinkState, PortId, View};
 use pergola_pipeline::{fabric, tables};
 use pergola_plan::{Fabric, Planner};
 use pergola_southbound::Pipeline;
@@ -214,15 +213,15 @@ fn planning_alone() {
     println!("one route re-planned: median {half:?}, worst {worst:?}");
 
     // A next hop of 60,000 prefixes dies.
-    let down = link_or_port_down("leaf2/101");
+    let down = port_down("leaf2/101");
     let (key, value) = (down.key().to_string(), down.encode());
     let old = view.clone();
     let started = Instant::now();
     let applied = view.apply(3, &[pergola_model::Change { key: &key, value: Some(&value) }]);
     let delta = planner.apply(&old, &view, &applied.changed);
     let took = started.elapsed();
-    let routes = [tables::by_name("ipv4_unicast").unwrap().id];
-    let prefixes = delta.devices.values().flat_map(|d| &d.put).filter(|e| e.key.table_id() == Some(routes[0])).count();
+    let routes = tables::by_name("ipv4_unicast").unwrap().id;
+    let prefixes = delta.devices.values().flat_map(|d| &d.put).filter(|e| e.key.table_id() == Some(routes)).count();
     println!(
         "a next hop of {} prefixes lost: {} entries in {took:?}, {prefixes} of them routes",
         ROUTES / 2,
@@ -231,7 +230,7 @@ fn planning_alone() {
     println!("memory with view and plan: {:.0} MB", resident_mb());
 }
 
-fn link_or_port_down(port: &str) -> AnyResource {
+fn port_down(port: &str) -> AnyResource {
     let port: PortId = port.parse().unwrap();
     pergola_model::PortState { port, oper_up: false, speed_bps: None, changed_ms: 2 }.into()
 }
@@ -265,8 +264,6 @@ async fn a_million_entries() {
     println!("one route changed in the store to written on 8 leaves: median {half:?}, worst {worst:?}");
 
     let mut times = Vec::new();
-    let writes =
-        |engine: &Engine| -> u64 { engine.devices().values().map(|d| d.report.status.counters.writes()).sum() };
     let before = writes(&engine);
     for n in 0..20u64 {
         let id = "leaf3/1~spine1/5".parse().unwrap();
@@ -288,6 +285,11 @@ async fn a_million_entries() {
     println!("controller restarted: in sync after {:?}, {} updates written", started.elapsed(), writes(&engine));
 }
 
+/// Updates that the switches were asked for.
+fn writes(engine: &Engine) -> u64 {
+    engine.devices().values().map(|d| d.report.status.counters.writes()).sum()
+}
+
 /// The farm's site in the store, and the engine in sync: when it was.
 async fn up(store: &Arc<dyn Store>) -> (Engine, Duration) {
     let started = Instant::now();
@@ -305,9 +307,7 @@ async fn restart_of_2x2() {
     let mut times = Vec::new();
     for _ in 0..10 {
         let (engine, took) = up(&store).await;
-        let writes: BTreeMap<SwitchName, u64> =
-            engine.devices().into_iter().map(|(n, d)| (n, d.report.status.counters.writes())).collect();
-        assert!(writes.values().all(|n| *n == 0), "{writes:?}");
+        assert_eq!(writes(&engine), 0);
         times.push(took);
     }
     let (half, worst) = median(times);
