@@ -21,10 +21,11 @@ use p4runtime_proto::gnmi::g_nmi_server::GNmiServer;
 use p4runtime_proto::p4::config::v1::P4Info;
 use p4runtime_proto::p4::v1::ForwardingPipelineConfig;
 use prost::Message;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -62,7 +63,7 @@ fn log_to(config: &Config) -> Result<()> {
 async fn serve(config: Config) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = bind("--grpc-server-addr", &config.address)?;
+    let socket = bind("--grpc-server-addr", &config.address)?;
     let options = SwitchOptions {
         cpu_port: config.cpu_port,
         drop_port: config.drop_port,
@@ -109,8 +110,8 @@ async fn serve(config: Config) -> Result<()> {
     };
     let (p4runtime, sender) = p4runtime::Server::new(config.device_id, Arc::clone(&switch), host);
     let _ = events.set(sender);
-    if let Some((listener, plane)) = dataplane {
-        let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+    if let Some((socket, plane)) = dataplane {
+        let incoming = TcpListenerStream::new(socket.listen(BACKLOG).context("--dp-grpc-server-addr")?);
         let router = Server::builder().tcp_nodelay(true).add_service(plane.service());
         tokio::spawn(async move {
             if let Err(error) = router.serve_with_incoming(incoming).await {
@@ -131,7 +132,9 @@ async fn serve(config: Config) -> Result<()> {
         server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
     let router = server.add_service(p4runtime.service()).add_service(GNmiServer::new(GnmiService::new(ports.clone())));
-    let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+    // Whoever is let in finds the ports there.
+    let listener = socket.listen(BACKLOG).with_context(|| format!("--grpc-server-addr {}", config.address))?;
+    let incoming = TcpListenerStream::new(listener);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
     tokio::select! {
         ended = router.serve_with_incoming(incoming) => ended.context("server")?,
@@ -180,13 +183,22 @@ fn load(path: &Path) -> Result<Arc<Program>> {
     Program::load(&json).with_context(|| format!("program {}", path.display()))
 }
 
-/// Binds the first address of HOST:PORT that works.
-fn bind(flag: &str, address: &str) -> Result<TcpListener> {
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Binds the first address of HOST:PORT that works. Nobody can connect before it listens.
+fn bind(flag: &str, address: &str) -> Result<TcpSocket> {
     let what = || format!("{flag} {address}");
-    let addresses: Vec<_> = address.to_socket_addrs().with_context(what)?.collect();
-    let listener = TcpListener::bind(&addresses[..]).with_context(what)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let mut failed = anyhow::anyhow!("no address");
+    for at in address.to_socket_addrs().with_context(what)? {
+        let socket = if at.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(at) {
+            Ok(()) => return Ok(socket),
+            Err(error) => failed = error.into(),
+        }
+    }
+    Err(failed).with_context(what)
 }
 
 /// Adds the ports; those that read capture files wait `delay`, so that what they are sent to is there.
