@@ -6,7 +6,11 @@ P4C ?= p4c-bm2-ss
 PACKAGES = build-essential pkg-config protobuf-compiler iproute2 iputils-ping ethtool iperf3 \
            etcd-server etcd-client mininet isc-dhcp-client dnsmasq-base curl procps python3
 
-.PHONY: help setup build test lint demo bench p4 clean
+.PHONY: help setup build test lint demo bench simulate chaos p4 clean
+
+# Simulated storms, and rounds of chaos on real processes.
+SEEDS ?= 1000
+ROUNDS ?= 20
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +42,13 @@ demo: setup ## A 2x2 fabric: up, provisioned, pinged, cut under traffic, left ru
 bench: setup ## Every benchmark
 	$(CARGO) build --release --locked -p pergola -p p4switch
 	$(CARGO) bench --workspace --locked
+
+simulate: ## The simulated cluster with SEEDS storms; PERGOLA_SEED=S replays one
+	PERGOLA_SEEDS=$(SEEDS) $(CARGO) test --release --locked -p pergola-engine --test engine -- --nocapture simulated
+
+chaos: setup ## Real controllers, etcd and switches: ROUNDS more of kills and freezes (root)
+	$(CARGO) build --workspace --bins --locked
+	PERGOLA_CHAOS_ROUNDS=$(ROUNDS) $(CARGO) test --locked -p pergola-scenarios --test cluster -- --nocapture
 
 p4: ## Compile the pipeline again with p4c from PATH
 	p4/fabric/compile.sh $(P4C)

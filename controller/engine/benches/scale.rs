@@ -164,7 +164,9 @@ async fn engine(store: &Arc<dyn Store>) -> Engine {
         machines: pergola_discovery::Machines::new(pergola_discovery::GuardConfig::default()),
         clock: Clock::default(),
         allow_plaintext: true,
-        election_id: None,
+        node: "bench".into(),
+        mastership: Default::default(),
+        record: None,
         reconcile: ReconcileConfig::default(),
     };
     Engine::start(config).await.unwrap()

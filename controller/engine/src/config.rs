@@ -1,5 +1,6 @@
 //! What an engine is started with, and how a switch of the site becomes something to call.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use pergola_model::{Security, Switch, Timers};
 use pergola_plan::App;
 use pergola_southbound::{Pipeline, Transport, TransportError};
 use pergola_store::Store;
+use pergola_store::mastership::Timing;
 use tonic::transport::Endpoint;
 
 use crate::clock::Clock;
@@ -27,10 +29,13 @@ pub struct EngineConfig {
     pub clock: Clock,
     /// The lab flag: without it, switches that ask for plain text are not called.
     pub allow_plaintext: bool,
-    /// Greater ids win. Without one the store's revision at the start, which grows with every start that changed
-    /// anything.
-    pub election_id: Option<u128>,
+    /// This controller's name in its cluster; no two that run may have the same.
+    pub node: Arc<str>,
+    /// How fast mastership moves.
+    pub mastership: Timing,
     pub reconcile: ReconcileConfig,
+    /// Folder in which every input is recorded.
+    pub record: Option<PathBuf>,
 }
 
 /// Why a switch cannot be called. Shown as the device's last error.

@@ -6,8 +6,10 @@ use p4runtime_proto::p4::v1;
 use pergola_model::Mastership;
 use pergola_plan::DeviceDelta;
 use pergola_southbound::{Event, Input, Nanos, Output, Session};
+use pergola_store::mastership::election_id;
 
 use crate::reconcile::{Action, Reconciler, Status};
+use crate::roles::DeviceRole;
 
 /// What a device tells the engine.
 #[derive(Clone, Debug)]
@@ -31,6 +33,10 @@ pub struct Device {
     /// Sessions that became ready, and pipelines loaded.
     sessions: u64,
     pushes: u64,
+    /// Whether another primary is worth a word.
+    candidate: bool,
+    suspended: bool,
+    standby_id: u128,
 }
 
 impl Device {
@@ -44,6 +50,9 @@ impl Device {
             last_error: None,
             sessions: 0,
             pushes: 0,
+            candidate: true,
+            suspended: false,
+            standby_id: 0,
         }
     }
 
@@ -62,9 +71,44 @@ impl Device {
         self.session.packet_out(packet)
     }
 
-    /// Another election id.
-    pub fn elect(&mut self, election_id: u128) {
-        self.session.elect(election_id);
+    /// Our part for the device has changed. `epoch` is the store's, `standby_id` what we call ourselves as a standby.
+    pub fn take_role(&mut self, before: &DeviceRole, role: &DeviceRole, epoch: u64, standby_id: u128, now: Nanos) {
+        match (role.since, &role.other) {
+            (Some(since), _) if before.since == role.since => tracing::trace!(since, "still master"),
+            (Some(since), _) => self.elect(election_id(epoch, since), now),
+            (None, None) if before.since.is_some() => self.suspend(standby_id, now),
+            // Who was suspended stays so until somebody else is master.
+            (None, None) => {}
+            (None, Some(_)) => self.stand_by(standby_id, now),
+        }
+    }
+
+    /// Asks for mastership with another election id.
+    pub fn elect(&mut self, election_id: u128, now: Nanos) {
+        self.candidate = true;
+        self.suspended = false;
+        self.session.elect(election_id, now);
+    }
+
+    /// Gives mastership up: nothing is written after this. `election_id` tells standbys apart.
+    pub fn stand_by(&mut self, election_id: u128, now: Nanos) {
+        self.candidate = false;
+        self.suspended = false;
+        self.standby_id = election_id;
+        self.session.stand_by(election_id, now);
+        // Also before the session's own word is taken from it.
+        self.reconciler.offline();
+    }
+
+    /// Writes nothing any more, but stays the primary as long as the switch says so, and so goes on with packets: the
+    /// store cannot be reached, and nobody is known to be master instead. `election_id` is for when the session ends.
+    pub fn suspend(&mut self, election_id: u128, now: Nanos) {
+        if self.mastership != Mastership::Primary {
+            return self.stand_by(election_id, now);
+        }
+        self.suspended = true;
+        self.standby_id = election_id;
+        self.reconciler.offline();
     }
 
     /// Ends the session for good.
@@ -111,13 +155,16 @@ impl Device {
             }
             Event::Standby { primary } => {
                 self.reconciler.offline();
-                let why =
-                    (primary != 0).then(|| format!("another controller is the primary, with election id {primary}"));
+                let why = (primary != 0 && self.candidate)
+                    .then(|| format!("another controller is the primary, with election id {primary}"));
                 self.now_is(true, Mastership::Backup, why);
             }
             Event::Down { reason } => {
                 self.reconciler.offline();
                 self.now_is(false, Mastership::None, Some(reason.to_string()));
+                if self.suspended {
+                    self.stand_by(self.standby_id, now);
+                }
             }
             Event::Written { id, result } => self.reconciler.written(id, result, now),
             Event::Entities { id, entities } => self.reconciler.entities(id, entities),

@@ -1,11 +1,13 @@
 //! The task of one device: joins the device machine to the network, the plan, and the packet machines.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 use pergola_discovery::{PortRef, Why};
-use pergola_model::{DeviceState, Mastership, PortId, PortNo, PortState, Switch, SwitchName};
+use pergola_model::{DeviceState, Mastership, PortId, PortNo, PortState, Switch, SwitchName, View};
 use pergola_pipeline::reserved;
 use pergola_plan::DeviceDelta;
 use pergola_southbound::gnmi::{PortAdmin, PortEvent};
@@ -18,6 +20,7 @@ use crate::device::{Device, Notice};
 use crate::observe::Observer;
 use crate::packets::{PacketEvent, Packets};
 use crate::reconcile::{ReconcileConfig, Reconciler, Status, WriteOrder};
+use crate::roles::{DeviceRole, Roles};
 
 /// What a device's task is told.
 pub(crate) enum ToDevice {
@@ -31,7 +34,6 @@ pub(crate) enum ToDevice {
         port: u32,
         frame: Vec<u8>,
     },
-    Elect(u128),
     Counters {
         table: u32,
         answer: oneshot::Sender<Result<Vec<DirectCount>, Fault>>,
@@ -43,6 +45,8 @@ pub(crate) enum ToDevice {
 pub struct DeviceReport {
     pub connected: bool,
     pub mastership: Mastership,
+    /// Whether this controller is the device's master, or which one is.
+    pub role: DeviceRole,
     pub last_error: Option<String>,
     pub status: Status,
     /// The last delta taken in.
@@ -52,16 +56,22 @@ pub struct DeviceReport {
     pub pipeline_pushes: u64,
 }
 
+impl DeviceReport {
+    /// Everything up to this delta is written, by us or, as far as we know, by another master.
+    pub(crate) fn is_settled(&self, sent: u64) -> bool {
+        self.applied >= sent && if self.role.is_master() { self.status.in_sync } else { self.role.other.is_some() }
+    }
+}
+
 /// What a device's task needs from the engine.
 pub(crate) struct Surroundings {
     pub clock: Clock,
-    pub election_id: u128,
+    pub roles: Arc<Roles>,
+    pub shown: Arc<RwLock<View>>,
     pub longest_wait: Duration,
     pub reconcile: ReconcileConfig,
     pub packets: Packets,
     pub observer: Observer,
-    /// Port states known from before, so that nothing is written that is known already.
-    pub known_ports: Vec<PortState>,
     /// Ports to be on and off at the start.
     pub admin: PortAdmin,
 }
@@ -102,6 +112,11 @@ struct Task {
     rim: Rim,
     pipeline: Arc<Pipeline>,
     around: Surroundings,
+    /// Our part for the device, and as it was when it was last acted upon.
+    roles: watch::Receiver<DeviceRole>,
+    role: DeviceRole,
+    /// Somebody was master since this task began.
+    had_master: bool,
     from: mpsc::UnboundedReceiver<ToDevice>,
     report: watch::Sender<DeviceReport>,
     applied: u64,
@@ -111,7 +126,8 @@ struct Task {
 /// Starts the task of a device; must be called within a runtime.
 pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, around: Surroundings) -> DeviceHandle {
     let device_id = switch.device_id.0;
-    let mut config = SessionConfig::new(device_id, around.election_id, pipeline.cookie);
+    let mut config = SessionConfig::new(device_id, around.roles.standby_id(), pipeline.cookie);
+    config.candidate = false;
     config.backoff_longest = around.longest_wait;
     config.seed = around.clock.unix_ms() ^ device_id.rotate_left(32);
     let order = Arc::new(WriteOrder::of_pipeline(&pipeline));
@@ -128,6 +144,9 @@ pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, 
         device: Device::new(Session::new(config), reconciler),
         rim: Rim::new(calls.p4runtime, device_id, pipeline.clone()),
         pipeline,
+        roles: around.roles.follow(switch.name.as_str()),
+        role: DeviceRole::default(),
+        had_master: false,
         from,
         report,
         applied: 0,
@@ -140,7 +159,11 @@ pub(crate) fn spawn(switch: Arc<Switch>, calls: Calls, pipeline: Arc<Pipeline>, 
 
 impl Task {
     async fn run(mut self) {
+        self.roles.mark_changed();
         loop {
+            if self.roles.has_changed().unwrap_or(false) {
+                self.take_role();
+            }
             let now = self.around.clock.now();
             while let Some(output) = self.device.poll(now) {
                 self.rim.execute(output);
@@ -158,6 +181,8 @@ impl Task {
             };
             tokio::select! {
                 biased;
+                // The senders live as long as the engine does.
+                Ok(()) = self.roles.changed() => self.roles.mark_changed(),
                 message = self.from.recv() => {
                     let Some(message) = message else { break };
                     self.take(message);
@@ -184,6 +209,25 @@ impl Task {
         self.around.packets.send(PacketEvent::Device { name: self.name.as_str().into(), connected: false });
     }
 
+    /// Our part has changed: ask for mastership, or write nothing any more.
+    fn take_role(&mut self) {
+        let role = self.roles.borrow_and_update().clone();
+        let now = self.around.clock.now();
+        let roles = &self.around.roles;
+        self.device.take_role(&self.role, &role, roles.epoch(), roles.standby_id(), now);
+        let begins = role.is_master() && !self.role.is_master();
+        // Between two masters nobody says what happens.
+        let takes_over = begins && self.had_master;
+        self.had_master |= role != DeviceRole::default();
+        self.role = role;
+        if begins {
+            tracing::info!(device = %self.name, takes_over, "master");
+            self.around.packets.send(PacketEvent::Master { name: self.name.as_str().into(), takes_over });
+            self.around.observer.put(self.state());
+            self.around.observer.release();
+        }
+    }
+
     fn take(&mut self, message: ToDevice) {
         match message {
             ToDevice::Apply { delta, revision, number } => {
@@ -196,7 +240,6 @@ impl Task {
                 }
                 Err(error) => tracing::error!(device = %self.name, %error, "no packet can be sent"),
             },
-            ToDevice::Elect(id) => self.device.elect(id),
             ToDevice::Counters { table, answer } => {
                 let (client, device_id) = (self.rim.client(), self.device_id);
                 tokio::spawn(async move {
@@ -212,6 +255,8 @@ impl Task {
 
     fn notice(&mut self, notice: Notice) {
         match notice {
+            // A switch may take any standby for its primary where there is no other.
+            Notice::PacketIn(_) if self.device.mastership() != Mastership::Primary => {}
             Notice::PacketIn(packet) => match self.pipeline.ingress_port(&packet) {
                 Some(port) => {
                     let at = PortRef::new(self.name.as_str(), port);
@@ -261,6 +306,7 @@ impl Task {
         let report = DeviceReport {
             connected: self.device.connected(),
             mastership: self.device.mastership(),
+            role: self.role.clone(),
             last_error: self.device.last_error(),
             status: self.device.status(),
             applied: self.applied,
@@ -286,25 +332,52 @@ fn why(punt_id: Option<u32>) -> Why {
     }
 }
 
-/// Follows the ports of a switch over gNMI and observes what differs from what is known, while the device's task runs.
+/// Follows the ports of a switch over gNMI and, as its master, observes what differs from what is known and switches
+/// ports on and off, while the device's task runs.
 fn ports(
     name: SwitchName,
     endpoint: tonic::transport::Endpoint,
     around: &Surroundings,
-    admin: watch::Receiver<PortAdmin>,
+    mut admin: watch::Receiver<PortAdmin>,
     alive: mpsc::WeakUnboundedSender<ToDevice>,
 ) -> impl Future<Output = ()> + Send + use<> {
     let (packets, observer, clock) = (around.packets.clone(), around.observer.clone(), around.clock);
-    let longest_wait = around.longest_wait;
-    let mut known: std::collections::HashMap<PortId, (bool, Option<u64>)> =
-        around.known_ports.iter().map(|p| (p.port.clone(), (p.oper_up, p.speed_bps))).collect();
+    let (longest_wait, shown) = (around.longest_wait, around.shown.clone());
+    let mut roles = around.roles.follow(name.as_str());
+    // As the switch says, whoever is its master.
+    let mut now: BTreeMap<PortId, (bool, Option<u64>)> = BTreeMap::new();
     async move {
         let (events, mut arriving) = mpsc::unbounded_channel();
-        tokio::spawn(pergola_southbound::gnmi::follow(endpoint, events, admin, longest_wait, clock.unix_ms()));
+        // A standby sets nothing: nobody fences gNMI.
+        let (set, wanted) = watch::channel(PortAdmin::new());
+        tokio::spawn(pergola_southbound::gnmi::follow(endpoint, events, wanted, longest_wait, clock.unix_ms()));
+        roles.mark_changed();
         let mut check = tokio::time::interval(Duration::from_millis(200));
+        let observe = |port: &PortId, (oper_up, speed_bps): (bool, Option<u64>)| {
+            let known = shown.read().port_state(port).map(|p| (p.oper_up, p.speed_bps));
+            if known != Some((oper_up, speed_bps)) {
+                observer.put(PortState { port: port.clone(), oper_up, speed_bps, changed_ms: clock.unix_ms() });
+            }
+        };
         loop {
             let event = tokio::select! {
                 event = arriving.recv() => event,
+                Ok(()) = roles.changed() => {
+                    let master = roles.borrow_and_update().is_master();
+                    set.send_replace(if master { admin.borrow().clone() } else { PortAdmin::new() });
+                    if master {
+                        // What changed while nobody was there to say it.
+                        now.iter().for_each(|(port, state)| observe(port, *state));
+                    }
+                    continue;
+                }
+                Ok(()) = admin.changed() => {
+                    let all = admin.borrow_and_update().clone();
+                    if roles.borrow().is_master() {
+                        set.send_replace(all);
+                    }
+                    continue;
+                }
                 _ = check.tick() => {
                     // Weak, because this must not keep the device's task alive.
                     if alive.upgrade().is_none() {
@@ -326,13 +399,8 @@ fn ports(
             let id = PortId::new(name.clone(), port);
             packets.send(PacketEvent::Port { at: (&id).into(), up: update.up });
             let state = (update.up, update.speed_bps);
-            if known.insert(id.clone(), state) != Some(state) {
-                observer.put(PortState {
-                    port: id,
-                    oper_up: update.up,
-                    speed_bps: update.speed_bps,
-                    changed_ms: clock.unix_ms(),
-                });
+            if now.insert(id.clone(), state) != Some(state) {
+                observe(&id, state);
             }
         }
     }

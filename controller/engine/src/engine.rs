@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  store ──follow──► planning thread: View, Planner ──delta──► device task (one a switch) ──► switch
-//!    ▲                      │ View                                │ packet-in, ports    ◄──────┘
+//!    ▲  ▲                   │ View                            ▲   │ packet-in, ports    ◄──────┘
+//!    │  └─ mastership task ─┼───────── role ──────────────────┘   │
 //!    └── Observer ◄── packet thread: packet machines ◄────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -18,13 +19,19 @@ use pergola_model::{Key, Switch, SwitchName, View};
 use pergola_pipeline::{Entity, EntityKey};
 use pergola_plan::{Conflict, Explanation, PlanStats, Planner, Problem};
 use pergola_southbound::{DirectCount, Fault};
+use pergola_store::Store;
+use pergola_store::mastership::{self, Device, Timing};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Clock;
 use crate::config::EngineConfig;
 use crate::device_task::{DeviceReport, ToDevice};
 use crate::observe::Observer;
 use crate::packets::{Alarms, MachineCounters, PacketEvent, PacketThread, Packets};
 use crate::planning::{PlanStatus, PlanTimes, Planning, Shared, ToPlanning};
+use crate::record::Recorder;
+use crate::relay::Relay;
+use crate::roles::{DeviceRole, Roles};
 
 /// Why an engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,8 @@ pub enum StartError {
     Store(#[from] pergola_store::Error),
     #[error("thread {name}: {source}")]
     Thread { name: &'static str, source: std::io::Error },
+    #[error("recording to {folder}: {source}")]
+    Record { folder: String, source: std::io::Error },
 }
 
 /// A switch and how it stands.
@@ -66,6 +75,11 @@ pub struct Engine {
     packets: Packets,
     to_planning: mpsc::UnboundedSender<ToPlanning>,
     follower: tokio::task::JoinHandle<()>,
+    roles: Arc<Roles>,
+    /// Ends mastership at once, and tells when that is done.
+    resign: Mutex<Option<oneshot::Sender<()>>>,
+    mastership: tokio::task::JoinHandle<()>,
+    resigned: watch::Receiver<bool>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -73,12 +87,17 @@ impl Engine {
     /// Starts everything and returns; must be called within a runtime. [`Engine::wait_synced`] tells when switches
     /// follow.
     pub async fn start(mut config: EngineConfig) -> Result<Engine, StartError> {
-        let election_id = match config.election_id {
-            Some(id) => id,
-            None => u128::from(config.store.status().await?.revision) + 1,
+        let epoch = mastership::epoch(&*config.store).await?;
+        let roles = Arc::new(Roles::new(config.node.clone(), epoch));
+        let record = match &config.record {
+            Some(folder) => Recorder::create(folder, &config.node).map_err(|source| {
+                let folder = folder.display().to_string();
+                StartError::Record { folder, source }
+            })?,
+            None => Recorder::default(),
         };
-        let observer = Observer::new(config.store.clone());
         let shown = Arc::new(RwLock::new(View::default()));
+        let observer = Observer::new(config.store.clone(), roles.clone(), shown.clone());
         let planner = Arc::new(Mutex::new(Planner::new(std::mem::take(&mut config.apps))));
         let times = Arc::new(PlanTimes::default());
         let outlets = Arc::default();
@@ -95,9 +114,13 @@ impl Engine {
             outlets: Arc::clone(&outlets),
             alarms: alarms.clone(),
             counters: machine_counters.clone(),
+            record: record.clone(),
+            roles: roles.clone(),
+            relay: Relay::new(config.node.clone(), observer.writer()),
         };
         let packet_thread = thread("packets", move || packet_thread.run(&packet_events))?;
 
+        let (names, devices) = watch::channel(BTreeSet::new());
         let shared = Shared {
             shown: shown.clone(),
             planner: planner.clone(),
@@ -106,7 +129,9 @@ impl Engine {
             outlets,
             observer,
             status,
-            election_id,
+            roles: roles.clone(),
+            names,
+            record: record.clone(),
         };
         let planning = Planning::new(&config, shared);
         let (to_planning, from) = mpsc::unbounded_channel();
@@ -126,6 +151,24 @@ impl Engine {
                 }
             }
         });
+        let (resign, resigns) = oneshot::channel();
+        let (has_resigned, resigned) = watch::channel(false);
+        let mut planned = statuses.clone();
+        let master = Master {
+            store: config.store.clone(),
+            node: config.node.clone(),
+            timing: config.mastership,
+            roles: roles.clone(),
+            record,
+            clock: config.clock,
+        };
+        let mastership = tokio::spawn(async move {
+            // Whoever has no plan yet would only keep devices from others.
+            if planned.wait_for(|p| p.revision > 0).await.is_ok() {
+                master.run(devices, resigns).await;
+            }
+            has_resigned.send_replace(true);
+        });
         Ok(Engine {
             shown,
             planner,
@@ -136,6 +179,10 @@ impl Engine {
             packets,
             to_planning,
             follower,
+            roles,
+            resign: Mutex::new(Some(resign)),
+            mastership,
+            resigned,
             threads: vec![packet_thread, planning_thread],
         })
     }
@@ -157,8 +204,8 @@ impl Engine {
         let _ = plan.wait_for(|p| p.revision >= revision).await;
     }
 
-    /// Returns once the plan contains `revision` and every switch that is called holds exactly what is wanted. Waits as
-    /// long as it takes: callers set their own limit.
+    /// Returns once the plan contains `revision` and every switch that is called has a master, and those whose master this
+    /// controller is hold exactly what is wanted. Waits as long as it takes: callers set their own limit.
     pub async fn wait_synced(&self, revision: u64) {
         let mut plan = self.status.clone();
         loop {
@@ -170,15 +217,12 @@ impl Engine {
                 let Some(report) = &planned.report else { continue };
                 let sent = planned.sent;
                 // It ends when the switch is taken out of the site; then nobody waits for it.
-                let _ = report.clone().wait_for(|r| r.applied >= sent && r.status.in_sync).await;
+                let _ = report.clone().wait_for(|r| r.is_settled(sent)).await;
             }
             // A plan that came meanwhile may have unsettled a switch again.
             let now = plan.borrow();
             let settled = now.devices.values().all(|d| match &d.report {
-                Some(report) => {
-                    let report = report.borrow();
-                    report.applied >= d.sent && report.status.in_sync
-                }
+                Some(report) => report.borrow().is_settled(d.sent),
                 None => true,
             });
             if settled {
@@ -235,13 +279,25 @@ impl Engine {
         answered.await.map_err(|_| gone())?
     }
 
-    /// Takes another election id for every device.
-    pub fn elect(&self, election_id: u128) {
-        for planned in self.status.borrow().devices.values() {
-            if let Some(to) = &planned.to {
-                let _ = to.send(ToDevice::Elect(election_id));
-            }
+    /// This controller's name.
+    pub fn node(&self) -> &Arc<str> {
+        self.roles.node()
+    }
+
+    /// Its part for each device.
+    pub fn roles(&self) -> BTreeMap<Arc<str>, DeviceRole> {
+        self.roles.all()
+    }
+
+    /// Gives up mastership of every device, so that other controllers take over at once, and returns when the store has
+    /// it. Sessions and reading go on.
+    pub async fn resign(&self) {
+        if let Some(resign) = self.resign.lock().take() {
+            // The task may have ended already.
+            let _ = resign.send(());
         }
+        let _ = self.resigned.clone().wait_for(|resigned| *resigned).await;
+        self.roles.clear();
     }
 
     /// Alarms that are raised.
@@ -265,11 +321,38 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.follower.abort();
+        self.mastership.abort();
+        self.roles.clear();
         let _ = self.to_planning.send(ToPlanning::Stop);
         self.packets.send(PacketEvent::Stop);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// This controller's part in mastership.
+struct Master {
+    store: Arc<dyn Store>,
+    node: Arc<str>,
+    timing: Timing,
+    roles: Arc<Roles>,
+    record: Recorder,
+    clock: Clock,
+}
+
+impl Master {
+    /// Takes part until told to resign.
+    async fn run(self, devices: watch::Receiver<BTreeSet<Device>>, resigns: oneshot::Receiver<()>) {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let part = mastership::run(self.store, self.node, self.timing, devices, tell, resigns);
+        let listen = async {
+            while let Some((device, role)) = told.recv().await {
+                self.record.role(self.clock.now(), &device, role.as_ref());
+                self.roles.set(&device, role);
+            }
+        };
+        tokio::join!(part, listen);
     }
 }
 

@@ -1,9 +1,9 @@
 //! The packet thread: runs the packet machines on what switches send and on changes of the View, and carries out what
 //! they want.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::clock::Clock;
 use crate::device_task::ToDevice;
 use crate::observe::Observer;
+use crate::record::Recorder;
+use crate::relay::{Relay, crosses};
+use crate::roles::Roles;
 
 /// What the packet thread is told.
 pub(crate) enum PacketEvent {
@@ -31,6 +34,11 @@ pub(crate) enum PacketEvent {
     Device {
         name: Arc<str>,
         connected: bool,
+    },
+    /// We are the master of a device now; `takes_over` when somebody was before.
+    Master {
+        name: Arc<str>,
+        takes_over: bool,
     },
     /// The View moved on; `None` is the first one, or one too different to say.
     View {
@@ -70,28 +78,41 @@ pub(crate) struct PacketThread {
     pub outlets: Outlets,
     pub alarms: Alarms,
     pub counters: MachineCounters,
+    pub record: Recorder,
+    pub roles: Arc<Roles>,
+    pub relay: Relay,
 }
 
 impl PacketThread {
     /// Runs until [`PacketEvent::Stop`].
     pub fn run(mut self, from: &Receiver<PacketEvent>) {
         let mut view = View::default();
+        let mut ports: BTreeMap<PortRef, bool> = BTreeMap::new();
+        // Devices taken over from other masters, whose hosts and links are still to be learned.
+        let mut taken: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut out = Vec::new();
         loop {
             let now = self.clock.now();
             let event = match self.machines.next_timeout() {
+                // Timers are not held up by floods.
                 Some(at) if at <= now => None,
-                Some(at) => match from.recv_timeout(Duration::from_nanos(at - now)) {
+                due => match from.try_recv() {
                     Ok(event) => Some(event),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                },
-                None => match from.recv() {
-                    Ok(event) => Some(event),
-                    Err(_) => return,
+                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) if !taken.is_empty() => {
+                        self.take_over(&std::mem::take(&mut taken), &ports, &view, &mut out);
+                        None
+                    }
+                    Err(TryRecvError::Empty) => match wait(from, due.map(|at| at - now)) {
+                        Ok(event) => event,
+                        Err(RecvError) => return,
+                    },
                 },
             };
             let now = self.clock.now();
+            if let Some(event) = &event {
+                self.record.packet_event(now, event);
+            }
             match event {
                 None => self.machines.handle(&Input::Tick, &ViewNet(&view), now, &mut out),
                 Some(PacketEvent::In { at, frame, why }) => {
@@ -99,10 +120,16 @@ impl PacketThread {
                 }
                 Some(PacketEvent::Port { at, up }) => {
                     self.machines.handle(&Input::Port { at: &at, up }, &ViewNet(&view), now, &mut out);
+                    ports.insert(at, up);
                 }
                 Some(PacketEvent::Device { name, connected }) => {
                     let input = Input::Device { device: &name, connected };
                     self.machines.handle(&input, &ViewNet(&view), now, &mut out);
+                }
+                Some(PacketEvent::Master { name, takes_over }) => {
+                    if takes_over {
+                        taken.insert(name);
+                    }
                 }
                 Some(PacketEvent::View { view: new, changed }) => {
                     view = new;
@@ -126,10 +153,33 @@ impl PacketThread {
         }
     }
 
+    /// Learns from the View what the former masters have said, and then says again what its switches say now: words of
+    /// the time without a master were for nobody.
+    fn take_over(
+        &mut self,
+        devices: &BTreeSet<Arc<str>>,
+        ports: &BTreeMap<PortRef, bool>,
+        view: &View,
+        out: &mut Vec<Output>,
+    ) {
+        let now = self.clock.now();
+        self.machines.handle(&Input::Changed(Change::All), &ViewNet(view), now, out);
+        for (at, up) in ports.iter().filter(|(at, _)| devices.contains(&at.device)) {
+            // A machine that knows the state already takes a repetition for nothing new.
+            for up in [true, *up] {
+                self.machines.handle(&Input::Port { at, up }, &ViewNet(view), now, out);
+            }
+        }
+    }
+
     fn carry_out(&self, output: Output) {
         match output {
             Output::PacketOut { at, frame } => {
-                if let Some(to) = self.outlets.read().get(&at.device) {
+                if let Some(master) = self.roles.other(&at.device) {
+                    if crosses(&frame) {
+                        self.relay.send(&master, &at.device, at.port, &frame);
+                    }
+                } else if let Some(to) = self.outlets.read().get(&at.device) {
                     let _ = to.send(ToDevice::PacketOut { port: at.port, frame });
                 }
             }
@@ -148,5 +198,15 @@ impl PacketThread {
                 }
             }
         }
+    }
+}
+
+/// The next event, or nothing after so many nanoseconds.
+fn wait(from: &Receiver<PacketEvent>, at_most: Option<u64>) -> Result<Option<PacketEvent>, RecvError> {
+    let Some(ns) = at_most else { return from.recv().map(Some) };
+    match from.recv_timeout(Duration::from_nanos(ns)) {
+        Ok(event) => Ok(Some(event)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => Err(RecvError),
     }
 }

@@ -1,23 +1,27 @@
 //! The planning thread: keeps the View and the plan, and hands every device what changed for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use pergola_model::{Change, ChangedKey, Key, Kind, PortState, Switch, SwitchName, View};
+use pergola_model::{Change, ChangedKey, Key, Kind, Switch, SwitchName, View};
 use pergola_plan::{DeviceDelta, PlanDelta, Planner};
 use pergola_southbound::gnmi::PortAdmin;
+use pergola_store::mastership::{self, Device};
 use pergola_store::{Batch, Followed, Listing};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::config::{CallError, EngineConfig, PipelineOf, calls, reconcile_config};
-use crate::device_task::{self, DeviceHandle, DeviceReport, Surroundings};
+use crate::device_task::{self, DeviceHandle, DeviceReport, Surroundings, ToDevice};
 use crate::observe::Observer;
 use crate::packets::{Outlets, PacketEvent, Packets};
 use crate::reconcile::ReconcileConfig;
+use crate::record::{Recorder, digest};
+use crate::relay;
+use crate::roles::Roles;
 
 /// How the plan stands: published after every change.
 #[derive(Clone, Default)]
@@ -77,8 +81,11 @@ pub(crate) struct Planning {
     clock: Clock,
     pipeline_of: PipelineOf,
     allow_plaintext: bool,
-    election_id: u128,
     reconcile: ReconcileConfig,
+    roles: Arc<Roles>,
+    /// The switches that need a master.
+    names: watch::Sender<BTreeSet<Device>>,
+    record: Recorder,
 }
 
 /// What planning shares with the rest of the engine.
@@ -90,7 +97,9 @@ pub(crate) struct Shared {
     pub outlets: Outlets,
     pub observer: Observer,
     pub status: watch::Sender<PlanStatus>,
-    pub election_id: u128,
+    pub roles: Arc<Roles>,
+    pub names: watch::Sender<BTreeSet<Device>>,
+    pub record: Recorder,
 }
 
 impl Planning {
@@ -108,8 +117,10 @@ impl Planning {
             clock: config.clock,
             pipeline_of: config.pipeline_of.clone(),
             allow_plaintext: config.allow_plaintext,
-            election_id: shared.election_id,
             reconcile: config.reconcile.clone(),
+            roles: shared.roles,
+            names: shared.names,
+            record: shared.record,
         }
     }
 
@@ -120,6 +131,9 @@ impl Planning {
             let mut next = Some(message);
             // Revisions that wait already are planned together.
             while let Some(message) = next {
+                if let ToPlanning::Store(news) = &message {
+                    self.record.store(self.clock.now(), news);
+                }
                 match message {
                     ToPlanning::Store(Followed::Batch(batch)) => batches.push(batch),
                     ToPlanning::Store(Followed::Snapshot(listing)) => {
@@ -142,14 +156,15 @@ impl Planning {
     fn snapshot(&mut self, listing: &Listing) {
         let started = Instant::now();
         let mut view = View::default();
-        let puts: Vec<Change<'_>> =
-            listing.entries.iter().map(|e| Change { key: &e.key, value: Some(&e.value) }).collect();
+        let resources = listing.entries.iter().filter(|e| is_resource(&e.key));
+        let puts: Vec<Change<'_>> = resources.map(|e| Change { key: &e.key, value: Some(&e.value) }).collect();
         for (key, error) in view.apply(listing.revision, &puts).refused {
             tracing::error!(%key, %error, "the store holds something that is no resource");
         }
         self.view = view;
         let delta = self.planner.lock().plan_all(&self.view);
         self.times.record(started.elapsed());
+        self.planned(&delta);
         // Before any switch is called: what it says of its ports must come after what was known of them.
         self.tell_packets(None);
         self.hand_out(delta, true);
@@ -161,9 +176,11 @@ impl Planning {
         let old = self.view.clone();
         let mut changed: Vec<ChangedKey> = Vec::new();
         for batch in batches {
+            self.relayed(batch);
             let changes: Vec<Change<'_>> = batch
                 .events
                 .iter()
+                .filter(|e| is_resource(e.key()))
                 .map(|e| Change { key: e.key(), value: e.entry().map(|entry| entry.value.as_ref()) })
                 .collect();
             let applied = self.view.apply(batch.revision, &changes);
@@ -176,6 +193,7 @@ impl Planning {
         if !changed.is_empty() {
             self.times.record(started.elapsed());
         }
+        self.planned(&delta);
         let switches = changed.iter().any(|c| matches!(c.key.kind, Kind::Switch | Kind::Site));
         self.hand_out(delta, switches);
         if changed.iter().any(|c| moves_ports(&self.view, &c.key)) {
@@ -187,6 +205,23 @@ impl Planning {
         }
         self.tell_packets(Some(changed.into_iter().map(|c| c.key).collect()));
         self.publish();
+    }
+
+    /// Sends what other controllers want sent out of our switches.
+    fn relayed(&self, batch: &Batch) {
+        for entry in batch.events.iter().filter_map(|e| e.entry()) {
+            if let Some((device, port, frame)) = relay::decode(self.roles.node(), &entry.key, &entry.value)
+                && let Some(to) = self.outlets.read().get(device)
+            {
+                let _ = to.send(ToDevice::PacketOut { port, frame: frame.to_vec() });
+            }
+        }
+    }
+
+    fn planned(&self, delta: &PlanDelta) {
+        if self.record.is_on() {
+            self.record.planned(self.clock.now(), self.view.revision(), digest(delta));
+        }
     }
 
     /// Gives each device its part; starts and ends device tasks when switches changed.
@@ -211,6 +246,13 @@ impl Planning {
             for switch in all {
                 self.start_device(switch);
             }
+            let called = self.view.switches().filter(|s| s.p4runtime.is_some());
+            let names: BTreeSet<Device> = called.map(|s| Device::from(s.name.as_str())).collect();
+            self.names.send_if_modified(|held| {
+                let changed = *held != names;
+                *held = names;
+                changed
+            });
         }
     }
 
@@ -237,18 +279,15 @@ impl Planning {
                 Err((switch.clone(), error.to_string()))
             }
             Ok(Some(calls)) => {
-                let name = &switch.name;
-                let known_ports: Vec<PortState> =
-                    self.view.port_states().filter(|p| p.port.switch == *name).map(|p| (**p).clone()).collect();
                 let around = Surroundings {
                     clock: self.clock,
-                    election_id: self.election_id,
+                    roles: self.roles.clone(),
+                    shown: self.shown.clone(),
                     longest_wait: Duration::from_millis(timers.reconnect_max_ms.into()),
                     reconcile: reconcile_config(&self.reconcile, &timers),
                     packets: self.packets.clone(),
                     observer: self.observer.clone(),
-                    known_ports,
-                    admin: admin(&self.view, name),
+                    admin: admin(&self.view, &switch.name),
                 };
                 let pipeline = (self.pipeline_of)(&switch);
                 let mut handle = device_task::spawn(switch.clone(), calls, pipeline, around);
@@ -328,4 +367,9 @@ fn called_alike(a: &Switch, b: &Switch) -> bool {
         && a.security == b.security
         && a.target == b.target
         && a.cpu_port == b.cpu_port
+}
+
+/// Whether a key is the View's business; others are the store's and the cluster's own.
+pub fn is_resource(key: &str) -> bool {
+    !key.starts_with('~') && !key.starts_with(mastership::CLUSTER)
 }

@@ -18,7 +18,7 @@ mod read;
 mod table;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ pub struct Reconciler {
     phase: Phase,
     table: Table,
     queue: Queue,
-    flights: HashMap<u64, Flight>,
+    flights: BTreeMap<u64, Flight>,
     /// A write handed out, whose number is not known yet.
     departing: Option<Flight>,
     cycle: Option<Cycle>,
@@ -161,7 +161,7 @@ impl Reconciler {
             phase: Phase::Offline,
             table: Table::default(),
             queue,
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             departing: None,
             cycle: None,
             next_audit: 0,

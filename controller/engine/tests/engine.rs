@@ -1,5 +1,7 @@
 //! The whole engine with the fabric's apps and real P4Runtime servers on loopback.
 
+mod chaos;
+mod simulate;
 mod site;
 
 use std::time::{Duration, Instant};
@@ -147,34 +149,189 @@ async fn what_must_not_be_called_is_said_and_the_rest_goes_on() {
     assert!(spine1.last_error.clone().unwrap().contains("lab flag"));
 }
 
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_standby_waits_and_takes_over_when_the_primary_is_gone() {
-    let site = Site::start("single-leaf").await;
-    let start = |election_id| {
-        let config = pergola_engine::EngineConfig { election_id: Some(election_id), ..site.config() };
+async fn two_controllers_share_the_switches_and_one_takes_over_from_the_other() {
+    let site = Site::start("2x2").await;
+    let start = |node: &str| {
+        let mastership = pergola_engine::Timing { settle: Duration::from_millis(200), ..Default::default() };
+        pergola_engine::Engine::start(pergola_engine::EngineConfig { node: node.into(), mastership, ..site.config() })
+    };
+    let a = start("a").await.unwrap();
+    synced(&a, site.revision().await).await;
+    let b = start("b").await.unwrap();
+    let masters = |engine: &pergola_engine::Engine| engine.roles().values().filter(|r| r.is_master()).count();
+    until("evenness", || masters(&a) == 2 && masters(&b) == 2).await;
+    synced(&a, 1).await;
+    synced(&b, 1).await;
+    let primaries = |engine: &pergola_engine::Engine| {
+        let all = engine.devices();
+        let primary: Vec<_> = all.into_iter().filter(|(_, d)| d.report.mastership == Mastership::Primary).collect();
+        primary
+    };
+    assert_eq!((primaries(&a).len(), primaries(&b).len()), (2, 2));
+    for (name, device) in primaries(&b) {
+        // What was there already was not written again, and nothing went away.
+        assert_eq!(device.report.status.counters.writes(), 0, "{name}");
+        assert_eq!(device.report.pipeline_pushes, 0, "{name}");
+        assert_eq!(device.report.last_error, None);
+    }
+
+    // Both write what one operator asks for, each to its own.
+    let hop = b.view().hosts().find_map(|h| h.ips().into_iter().find(|ip| ip.is_ipv4())).unwrap();
+    let revision = site.put(&route(1, &hop.to_string())).await;
+    synced(&a, revision).await;
+    synced(&b, revision).await;
+
+    // One is killed: its part goes over when its lease ends.
+    let killed = Instant::now();
+    drop(a);
+    until("takeover", || primaries(&b).len() == 4).await;
+    let took = killed.elapsed();
+    synced(&b, 1).await;
+    println!("controller dropped to every switch taken over: {took:?}");
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    for (name, device) in b.devices() {
+        let report = &device.report;
+        assert_eq!(report.status.installed, report.status.wanted, "{name}");
+        assert_eq!(report.status.counters.repairs + report.status.counters.foreign, 0, "{name}");
+    }
+
+    // One that ends in order gives up at once, and comes back as nothing.
+    let c = start("c").await.unwrap();
+    until("c takes part", || masters(&c) == 2).await;
+    b.resign().await;
+    assert_eq!(masters(&b), 0);
+    until("c has all", || primaries(&c).len() == 4).await;
+    synced(&c, 1).await;
+    for device in b.devices().values() {
+        assert_ne!(device.report.mastership, Mastership::Primary);
+    }
+    let state = c.view().get(&pergola_model::Key::new(Kind::DeviceState, "leaf1"));
+    assert!(state.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_recorded_is_planned_again() {
+    let site = Site::start("2x2").await;
+    let folder = tempfile::tempdir().unwrap();
+    let record = Some(folder.path().to_owned());
+    let engine = pergola_engine::Engine::start(pergola_engine::EngineConfig { record, ..site.config() }).await.unwrap();
+    synced(&engine, site.revision().await).await;
+    let hop = engine.view().hosts().find_map(|h| h.ips().into_iter().find(|ip| ip.is_ipv4())).unwrap();
+    for n in 0..5 {
+        let revision = site.put(&route(n, &hop.to_string())).await;
+        synced(&engine, revision).await;
+    }
+    let wanted: Vec<usize> = engine.devices().keys().map(|d| engine.entities(d).len()).collect();
+    drop(engine);
+    let files = pergola_engine::record::recordings(folder.path()).unwrap();
+    assert_eq!(files.len(), 1);
+    // The recorder's thread may still be writing the last of it.
+    let mut replayed = pergola_engine::record::Replayed::default();
+    until("all of it is on disk", || {
+        replayed = pergola_engine::record::replay(&files[0], pergola_fabric_apps::all()).unwrap();
+        replayed.devices.values().map(|d| d.0).eq(wanted.iter().copied())
+    })
+    .await;
+    assert!(replayed.plans >= 6, "{replayed:?}");
+    assert!(replayed.records["roles"] >= 4 && replayed.records["sessions"] >= 4, "{replayed:?}");
+
+    // A changed input is noticed.
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    let at = bytes.windows(12).rposition(|w| w == b"198.51.4.0/2").unwrap();
+    bytes[at + 7] = b'9';
+    std::fs::write(&files[0], bytes).unwrap();
+    let error = pergola_engine::record::replay(&files[0], pergola_fabric_apps::all()).unwrap_err().to_string();
+    assert!(error.contains("the plan of revision"), "{error}");
+}
+
+/// Sends a DHCPv6 packet and one that is none out of every switch, every 50 ms, as one who hopes.
+struct Hopeful {
+    switches: Vec<String>,
+    next: u64,
+    mark: u8,
+}
+
+fn udp6(port: u16, mark: u8) -> Vec<u8> {
+    let mut frame =
+        [&[0x33, 0x33, 0, 1, 0, 2, 2, 0, 0, 0, 0, 9, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 12, 17, 64][..]].concat();
+    frame.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    frame.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
+    frame.extend(547u16.to_be_bytes());
+    frame.extend(port.to_be_bytes());
+    frame.extend([0, 12, 0, 0, mark, mark, mark, mark]);
+    frame
+}
+
+impl pergola_discovery::PacketMachine for Hopeful {
+    fn name(&self) -> &'static str {
+        "hopeful"
+    }
+
+    fn wants(&self) -> Vec<pergola_discovery::Punt> {
+        Vec::new()
+    }
+
+    fn handle(
+        &mut self,
+        input: &pergola_discovery::Input<'_>,
+        _: &dyn pergola_discovery::Net,
+        now: u64,
+        out: &mut Vec<pergola_discovery::Output>,
+    ) {
+        if matches!(input, pergola_discovery::Input::Tick) && self.next <= now {
+            self.next = now + 50_000_000;
+            for switch in &self.switches {
+                for port in [547, 5000] {
+                    let at = pergola_discovery::PortRef::new(switch.as_str(), 1);
+                    let frame = udp6(port, self.mark);
+                    out.push(pergola_discovery::Output::PacketOut { at, frame });
+                }
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<u64> {
+        Some(self.next)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dhcp_relay_sends_leaves_a_switch_of_another_master() {
+    let site = Site::start("2x2").await;
+    let start = |node: &str, mark: u8| {
+        let mut config = site.config();
+        let switches = site.switches.keys().map(|n| n.to_string()).collect();
+        config.machines.add(Box::new(Hopeful { switches, next: 0, mark }));
+        config.node = node.into();
+        config.mastership = pergola_engine::Timing { settle: Duration::from_millis(200), ..Default::default() };
         pergola_engine::Engine::start(config)
     };
-    let primary = start(20).await.unwrap();
-    synced(&primary, site.revision().await).await;
-    let standby = start(10).await.unwrap();
-    let name = primary.devices().keys().next().unwrap().clone();
-    let reaches = |engine: pergola_engine::Engine, wanted| {
-        let name = name.clone();
-        async move {
-            while engine.devices().get(&name).map(|d| d.report.mastership) != Some(wanted) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            engine
-        }
+    let a = start("a", 0xaa).await.unwrap();
+    let b = start("b", 0xbb).await.unwrap();
+    let masters = |engine: &pergola_engine::Engine| engine.roles().values().filter(|r| r.is_master()).count();
+    until("evenness", || masters(&a) == 2 && masters(&b) == 2).await;
+    synced(&a, 1).await;
+    synced(&b, 1).await;
+    site.switches.values().for_each(|s| s.sent.lock().unwrap().clear());
+    let has = |switch: &LiveSwitch, port: u16, mark: u8| {
+        let frame = udp6(port, mark);
+        switch.sent.lock().unwrap().iter().any(|p| p.ends_with(&frame))
     };
-    let limit = Duration::from_secs(20);
-    let standby = tokio::time::timeout(limit, reaches(standby, Mastership::Backup)).await.unwrap();
-    drop(primary);
-    // With a greater id it becomes the primary, and finds everything as it should be.
-    standby.elect(30);
-    let standby = tokio::time::timeout(limit, reaches(standby, Mastership::Primary)).await.unwrap();
-    synced(&standby, 1).await;
-    assert_eq!(standby.devices()[&name].report.status.counters.writes(), 0);
-    let state = standby.view().get(&pergola_model::Key::new(Kind::DeviceState, &name));
-    assert!(state.is_some());
+    until("both are heard everywhere", || site.switches.values().all(|s| has(s, 547, 0xaa) && has(s, 547, 0xbb))).await;
+    // Anything else is for each master's own switches.
+    for (name, role) in a.roles() {
+        let switch = &site.switches[&name.parse().unwrap()];
+        let (own, other) = if role.is_master() { (0xaa, 0xbb) } else { (0xbb, 0xaa) };
+        assert!(has(switch, 5000, own) && !has(switch, 5000, other), "{name}");
+    }
 }

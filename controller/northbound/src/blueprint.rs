@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use pergola_blueprint::IntentChange;
 use pergola_model::{AnyResource, ChangeKind, ChangedKey, View};
 use pergola_plan::Planner;
-use pergola_store::{Op, Txn};
 use serde_json::json;
 
 use crate::Api;
+use crate::commit::{Ask, Done};
 use crate::devices::describe;
 use crate::problem::Problem;
 
@@ -104,17 +104,9 @@ pub fn plan_of(old: &View, changes: &[IntentChange]) -> serde_json::Value {
 /// Makes the site what the document says, in one transaction.
 pub async fn apply(State(api): State<Api>, body: Result<String, StringRejection>) -> Answer {
     let wanted = parse(body)?;
-    let old = stored(&api).await?;
-    let changes = pergola_blueprint::diff(old.intents(), wanted);
-    let mut txn = Txn::new();
-    for change in &changes {
-        txn = txn.then(match change.wanted() {
-            Some(resource) => Op::put(change.key().to_string(), resource.encode()),
-            None => Op::delete(change.key().to_string()),
-        });
-    }
-    let revision =
-        if changes.is_empty() { api.store.status().await?.revision } else { api.store.txn(txn).await?.revision };
-    let intents: Vec<String> = changes.iter().map(|c| c.to_string()).collect();
+    let (revision, intents) = match api.commits.ask(Ask::Site(wanted)).await? {
+        Done::Site { revision, intents } => (revision, intents),
+        Done::Unchanged { revision } | Done::Written { revision, .. } => (revision, Vec::new()),
+    };
     Ok(Json(json!({ "revision": revision, "intents": intents })).into_response())
 }

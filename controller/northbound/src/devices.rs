@@ -28,6 +28,8 @@ fn summary(info: &DeviceInfo) -> Value {
         "p4runtime": s.p4runtime.as_ref().map(ToString::to_string),
         "connected": r.connected,
         "mastership": r.mastership,
+        "master": r.role.is_master(),
+        "other_master": r.role.other.as_deref(),
         "last_error": r.last_error,
         "in_sync": r.status.in_sync,
         "revision": r.status.revision,

@@ -53,6 +53,8 @@ pub async fn watch(
             Ok(batch) => batch
                 .events
                 .iter()
+                // The store's and the cluster's own keys are nothing to clients.
+                .filter(|event| pergola_engine::is_resource(event.key()))
                 .map(|event| {
                     let body = event
                         .entry()

@@ -5,6 +5,8 @@
 //! | [`resources`] | `/api/v1/KIND`, `/api/v1/KIND/NAME`: read, put, delete |
 //! | [`blueprint`] | `/api/v1/blueprint`: the site as one document; `/api/v1/blueprint/plan` |
 //! | [`devices`] | `/api/v1/devices`: switches and their entries, each with owner, cause and counters |
+//! | [`cluster`] | `/api/v1/cluster`: controllers and masters, drain, rebalance; `/api/v1/backup` |
+//! | [`commit`] | no path: writes of intents, checked and committed in groups |
 //! | [`events`] | `/api/v1/watch`: changes as they happen |
 //! | [`status`] | `/healthz`, `/readyz`, `/metrics`, `/api/v1/status` |
 //! | [`openapi`] | `/api/v1/openapi.json` |
@@ -13,6 +15,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod blueprint;
+pub mod cluster;
+pub mod commit;
 pub mod devices;
 pub mod events;
 pub mod openapi;
@@ -26,7 +30,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use pergola_engine::Engine;
 use pergola_store::Store;
 
@@ -43,6 +47,15 @@ pub struct Api {
     pub store: Arc<dyn Store>,
     /// Requests to `/api` must carry it as a bearer token (RFC 6750).
     pub token: Option<Arc<str>>,
+    commits: commit::Commits,
+}
+
+impl Api {
+    /// Must be called within a runtime.
+    pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, token: Option<Arc<str>>) -> Api {
+        let commits = commit::Commits::spawn(engine.clone(), store.clone());
+        Api { engine, store, token, commits }
+    }
 }
 
 /// Every path.
@@ -59,6 +72,10 @@ pub fn router(api: Api) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/status", get(status::status))
         .route("/watch", get(events::watch))
+        .route("/cluster", get(cluster::status))
+        .route("/cluster/drain/{node}", put(cluster::drain).delete(cluster::undrain))
+        .route("/cluster/rebalance", post(cluster::rebalance))
+        .route("/backup", get(cluster::backup))
         .route("/devices", get(devices::list))
         .route("/devices/{name}", get(devices::read))
         .route("/devices/{name}/entries", get(devices::entries))

@@ -147,6 +147,16 @@ fn others() -> Map<String, Value> {
         json!({ "get": { "summary": summary,
         "responses": { "200": text, "503": text } } })
     };
+    let done = json!({ "204": { "description": "Done" }, "default": problem() });
+    let node = json!([{ "name": "node", "in": "path", "required": true, "schema": { "type": "string" } }]);
+    let drain = json!({ "parameters": node,
+        "put": { "summary": "Take every switch from a controller", "responses": done },
+        "delete": { "summary": "Let a controller take part again", "responses": done } });
+    let rebalance = json!({ "post": { "summary": "Spread the switches evenly now", "responses": done } });
+    let backup = json!({ "get": { "summary": "One state of the store as a file, for `pergola restore`",
+        "responses": { "200": { "description": "The file",
+            "content": { "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } } },
+            "default": problem() } } });
     let entries = [
         (
             "/api/v1/blueprint".to_owned(),
@@ -169,6 +179,10 @@ fn others() -> Map<String, Value> {
         ("/api/v1/devices/{name}/entries".to_owned(), entries),
         ("/api/v1/status".to_owned(), read("Revision, problems, conflicts, alarms")),
         ("/api/v1/watch".to_owned(), watch),
+        ("/api/v1/cluster".to_owned(), read("Controllers, and the master of each switch")),
+        ("/api/v1/cluster/drain/{node}".to_owned(), drain),
+        ("/api/v1/cluster/rebalance".to_owned(), rebalance),
+        ("/api/v1/backup".to_owned(), backup),
         ("/api/v1/openapi.json".to_owned(), read("This document")),
         ("/healthz".to_owned(), plain("Alive")),
         ("/readyz".to_owned(), plain("Ready: the store was read and planned")),

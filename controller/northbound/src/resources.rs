@@ -7,11 +7,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use pergola_model::{AnyResource, ChangedKey, Key, Kind, View};
-use pergola_store::{Compare, Op, Txn};
+use pergola_model::{AnyResource, Key, Kind};
 use serde_json::{Value, json};
 
 use crate::Api;
+use crate::commit::{Ask, Demand, Done, missing};
 use crate::problem::{FieldError, Problem};
 
 type Answer = Result<Response, Problem>;
@@ -46,20 +46,8 @@ pub async fn read(State(api): State<Api>, Path((kind_name, name)): Path<(String,
     Ok(with_etag(StatusCode::OK, entry.mod_revision, resource.to_json()))
 }
 
-fn missing(key: &Key) -> Problem {
-    Problem::new(404, "no such resource").detail(format!("{key} does not exist"))
-}
-
 fn with_etag(status: StatusCode, revision: u64, body: Value) -> Response {
     (status, [(header::ETAG, format!("\"{revision}\""))], Json(body)).into_response()
-}
-
-/// What a write demands of what is there.
-#[derive(Debug, PartialEq, Eq)]
-enum Demand {
-    Nothing,
-    Missing,
-    At(u64),
 }
 
 fn demand(headers: &HeaderMap) -> Result<Demand, Problem> {
@@ -107,24 +95,6 @@ fn decode(kind: Kind, body: &[u8]) -> Result<AnyResource, Problem> {
     Ok(resource)
 }
 
-/// Checks what a change touches: the resource itself and those that refer to it.
-fn check(mut view: View, key: &Key, resource: Option<&AnyResource>) -> Result<(), Problem> {
-    let change = match resource {
-        Some(resource) => view.put(resource.clone()),
-        None => view.remove(key),
-    };
-    let Some(change) = change else { return Ok(()) };
-    let violations = view.check_changed(&[ChangedKey { key: key.clone(), change }]);
-    if violations.is_empty() { Ok(()) } else { Err(Problem::of_violations(&violations)) }
-}
-
-/// The site as of now: the engine's view, once it shows everything that is committed.
-async fn current(api: &Api) -> Result<View, Problem> {
-    let revision = api.store.status().await?.revision;
-    api.engine.wait_planned(revision).await;
-    Ok(api.engine.view())
-}
-
 pub async fn put(
     State(api): State<Api>,
     Path((kind_name, name)): Path<(String, String)>,
@@ -140,7 +110,6 @@ pub async fn put(
     })?;
     let demand = demand(&headers)?;
     let resource = decode(kind, &body)?;
-    let key = Key::new(kind, &name);
     if resource.name() != name {
         return Err(Problem::new(422, "the name differs").errors(vec![FieldError {
             path: "name".into(),
@@ -151,41 +120,17 @@ pub async fn put(
             detail: None,
         }]));
     }
-    let value = bytes::Bytes::from(resource.encode());
-    let there = api.store.get(&key.to_string()).await?;
-    let now = there.as_ref().map_or(0, |e| e.mod_revision);
-    match demand {
-        Demand::Missing if there.is_some() => return Err(stale(&key, now)),
-        Demand::At(revision) if revision != now => return Err(stale(&key, now)),
-        _ => {}
-    }
-    if let Some(there) = &there
-        && there.value == value
-    {
-        return Ok(with_etag(StatusCode::OK, there.mod_revision, resource.to_json()));
-    }
-    check(current(&api).await?, &key, Some(&resource))?;
-    let mut txn = Txn::new().then(Op::put(key.to_string(), value));
-    if demand != Demand::Nothing {
-        txn = txn.when(Compare::at(key.to_string(), now));
-    }
-    let outcome = api.store.txn(txn).await?;
-    if !outcome.succeeded {
-        return Err(stale(&key, outcome.revision));
-    }
-    let status = if there.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(with_etag(status, outcome.revision, resource.to_json()))
+    let body = resource.to_json();
+    Ok(match api.commits.ask(Ask::Put(resource, demand)).await? {
+        Done::Written { revision, created: true } => with_etag(StatusCode::CREATED, revision, body),
+        Done::Unchanged { revision } | Done::Written { revision, .. } | Done::Site { revision, .. } => {
+            with_etag(StatusCode::OK, revision, body)
+        }
+    })
 }
 
 fn observed(kind: Kind) -> Problem {
     Problem::new(405, "observations are not written").detail(format!("{kind} is what the network shows"))
-}
-
-fn stale(key: &Key, revision: u64) -> Problem {
-    Problem::new(412, "it has changed meanwhile").detail(match revision {
-        0 => format!("{key} does not exist"),
-        revision => format!("{key} is at revision {revision}"),
-    })
 }
 
 pub async fn delete(
@@ -199,18 +144,6 @@ pub async fn delete(
     }
     let key = Key::new(kind, &name);
     let demand = demand(&headers)?;
-    let there = api.store.get(&key.to_string()).await?;
-    let Some(there) = there else { return Err(missing(&key)) };
-    if let Demand::At(revision) = demand
-        && revision != there.mod_revision
-    {
-        return Err(stale(&key, there.mod_revision));
-    }
-    check(current(&api).await?, &key, None)?;
-    let txn = Txn::new().when(Compare::at(key.to_string(), there.mod_revision)).then(Op::delete(key.to_string()));
-    let outcome = api.store.txn(txn).await?;
-    if !outcome.succeeded {
-        return Err(stale(&key, outcome.revision));
-    }
+    api.commits.ask(Ask::Delete(key, demand)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -50,10 +50,19 @@ pub async fn status(State(api): State<Api>) -> Result<Response, Problem> {
         .iter()
         .map(|a| json!({ "kind": a.kind.as_str(), "subject": a.subject, "text": a.text }))
         .collect();
-    let stored = api.store.status().await?.revision;
+    // Also while the store is away there is much to say.
+    let (stored, store_error) = match api.store.status().await {
+        Ok(status) => (Some(status.revision), None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    let roles = engine.roles();
+    let masters = roles.values().filter(|r| r.is_master()).count();
     Ok(Json(json!({
         "revision": engine.revision(),
         "stored_revision": stored,
+        "store_error": store_error,
+        "node": &**engine.node(),
+        "master_of": masters,
         "devices": devices.len(),
         "devices_in_sync": in_sync,
         "problems": problems,
@@ -88,6 +97,12 @@ pub async fn metrics(State(api): State<Api>) -> Response {
         devices.iter().map(|(name, d)| (format!("{{device=\"{name}\"}}"), value(d))).collect()
     };
     one("pergola_device_connected", "gauge", "A session is open", each(&|d| f64::from(u8::from(d.report.connected))));
+    one(
+        "pergola_device_master",
+        "gauge",
+        "This controller is the device's master",
+        each(&|d| f64::from(u8::from(d.report.role.is_master()))),
+    );
     one(
         "pergola_device_in_sync",
         "gauge",

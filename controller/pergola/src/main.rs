@@ -3,7 +3,9 @@
 
 mod client;
 mod demo;
+mod replay;
 mod run;
+mod store;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,13 @@ struct Arguments {
 enum Command {
     /// Run a controller.
     Run(run::Run),
+    /// Move the store of a site that is stopped.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Fill an empty store from a backup.
+    Restore(store::Restore),
+    /// Plan again what a controller recorded with --record, and compare.
+    Replay(replay::Replay),
     /// Emulate an office on this machine.
     #[command(subcommand)]
     Lab(LabCommand),
@@ -40,6 +49,9 @@ fn main() -> ExitCode {
         Command::LabAgent(command) => return command.run(),
         Command::Client(command) => return command.run(),
         Command::Run(command) => command.run(),
+        Command::Store(command) => command.run(),
+        Command::Restore(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Demo(command) => command.run(),
     };
     match done {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -13,16 +13,23 @@ use pergola_discovery::wire::lldp::Key as LldpKey;
 use pergola_engine::{Clock, Engine, EngineConfig};
 use pergola_model::{AnyResource, Kind, SecretRef, Site};
 use pergola_northbound::Api;
+use pergola_northbound::commit::GUARD;
 use pergola_southbound::Pipeline;
-use pergola_store::embedded::EmbeddedOptions;
-use pergola_store::{EmbeddedStore, Op, Store, Txn};
+use pergola_store::{Compare, Error, Op, Store, Txn, mastership, transfer, upgrade};
+
+use crate::store::StoreArgs;
 
 /// A running controller's settings.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Folder of the store.
-    #[arg(long, default_value = "/var/lib/pergola")]
-    data: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// This controller's name in its cluster; the machine's when missing.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Record every input in a folder, for `pergola replay`.
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Blueprint for a store that holds no site yet.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -32,9 +39,6 @@ pub struct Run {
     /// File with the token that API requests must carry. Needed to listen on other than loopback addresses.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// This is a lab: switches may be called without TLS.
-    #[arg(long)]
-    lab: bool,
     /// How to write logs to standard error; RUST_LOG says what.
     #[arg(long, value_enum, default_value = "text")]
     log: LogFormat,
@@ -59,14 +63,17 @@ impl Run {
 
     async fn serve(&self) -> Result<()> {
         let token = self.token()?;
-        if !self.listen.ip().is_loopback() && token.is_none() && !self.lab {
+        if !self.listen.ip().is_loopback() && token.is_none() && !self.store.lab {
             bail!("--listen: found {}, allowed: a loopback address, or --token-file beside it", self.listen);
         }
-        let path = self.data.join("store.redb");
-        let store: Arc<dyn Store> = Arc::new(
-            EmbeddedStore::open(&path, EmbeddedOptions::default())
-                .with_context(|| format!("opening {}", path.display()))?,
-        );
+        let store = self.store.open().await?;
+        transfer::check_complete(&*store).await?;
+        let format = u64::from(pergola_model::FORMAT_VERSION);
+        upgrade::format(&*store, 1, format).await?;
+        let node = self.node()?;
+        if self.store.cluster.is_some() {
+            alone(&*store, &node).await?;
+        }
         if let Some(file) = &self.init {
             self.init_site(&*store, file).await?;
         }
@@ -75,17 +82,20 @@ impl Run {
             Ok(AnyResource::Site(site)) => Some(site),
             _ => None,
         });
-        let engine = Arc::new(Engine::start(self.engine(store.clone(), site.as_ref())?).await?);
+        let lldp = lldp_key(site.as_ref(), &*store).await?;
+        let engine = Arc::new(Engine::start(self.engine(store.clone(), site.as_ref(), node, lldp)?).await?);
         let listener = tokio::net::TcpListener::bind(self.listen)
             .await
             .with_context(|| format!("listening on {}", self.listen))?;
-        tracing::info!(listen = %self.listen, data = %self.data.display(), "the controller runs");
-        let api = Api { engine, store, token };
+        tracing::info!(listen = %self.listen, node = %engine.node(), "the controller runs");
+        let api = Api::new(engine.clone(), store, token);
         axum::serve(listener, pergola_northbound::router(api))
-            .with_graceful_shutdown(async {
+            .with_graceful_shutdown(async move {
                 if let Err(error) = ended().await {
                     tracing::error!(%error, "signals cannot be waited for");
                 }
+                // Others take over at once, unless the store is away.
+                let _ = tokio::time::timeout(Duration::from_secs(2), engine.resign()).await;
                 // Streams of events have no end of their own.
                 tokio::spawn(async {
                     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -94,6 +104,22 @@ impl Run {
             })
             .await
             .context("serving the API")
+    }
+
+    fn node(&self) -> Result<Arc<str>> {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name = match &self.node {
+            Some(name) => name.clone(),
+            None => {
+                let machine = std::fs::read_to_string("/proc/sys/kernel/hostname");
+                let machine = machine.context("the machine's name; give --node")?;
+                machine.trim().chars().take(64).map(|c| if good(c) { c } else { '-' }).collect()
+            }
+        };
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            bail!("--node: found {name:?}, allowed: 1 to 64 letters, digits, '-', '_' and '.'");
+        }
+        Ok(name.into())
     }
 
     fn token(&self) -> Result<Option<Arc<str>>> {
@@ -118,16 +144,26 @@ impl Run {
         let blueprint = pergola_blueprint::parse(&text)
             .map_err(|problems| anyhow::anyhow!("{}", problems.render(&file.display().to_string())))?;
         let intents = blueprint.into_intents();
-        let txn = intents.iter().fold(Txn::new(), |txn, r| txn.then(Op::put(r.key().to_string(), r.encode())));
-        store.txn(txn).await?;
+        // Of several controllers that begin together one does it.
+        let first = Txn::new().when(Compare::missing(GUARD)).then(Op::put(GUARD, "init"));
+        let txn = intents.iter().fold(first, |txn, r| txn.then(Op::put(r.key().to_string(), r.encode())));
+        if !store.txn(txn).await?.succeeded {
+            tracing::info!("another controller has written the site");
+        }
         Ok(())
     }
 
-    fn engine(&self, store: Arc<dyn Store>, site: Option<&Site>) -> Result<EngineConfig> {
+    fn engine(
+        &self,
+        store: Arc<dyn Store>,
+        site: Option<&Site>,
+        node: Arc<str>,
+        lldp: LldpKey,
+    ) -> Result<EngineConfig> {
         let clock = Clock::default();
         let timers = site.map(|s| s.timers.clone()).unwrap_or_default();
         let millis = |ms: u32| u64::from(ms) * 1_000_000;
-        let mut links = LinksConfig::new(vec![lldp_key(site)?], clock.epoch_unix_ns());
+        let mut links = LinksConfig::new(vec![lldp], clock.epoch_unix_ns());
         links.interval = millis(timers.lldp_interval_ms);
         links.missed = timers.lldp_lost;
         let hosts = HostsConfig {
@@ -144,15 +180,33 @@ impl Run {
             pipeline_of: Arc::new(move |_| pipeline.clone()),
             machines: pergola_discovery::standard_machines(Default::default(), links, hosts),
             clock,
-            allow_plaintext: self.lab,
-            election_id: None,
+            allow_plaintext: self.store.lab,
+            node,
+            mastership: Default::default(),
             reconcile: Default::default(),
+            record: self.record.clone(),
         })
     }
 }
 
-/// The key that signs LLDP frames: the site's, or one that only this process knows.
-fn lldp_key(site: Option<&Site>) -> Result<LldpKey> {
+/// Two controllers of one name would take their switches from one another for ever. One that ended a moment ago is
+/// waited for.
+async fn alone(store: &dyn Store, node: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while mastership::status(store).await?.nodes.contains(node) {
+        if Instant::now() > deadline {
+            bail!("--node: found {node}, which another running controller has; allowed: a name of its own");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Where the key that signs LLDP frames is kept, when the site names none.
+const LLDP_KEY: &str = "~lldp";
+
+/// The key that signs LLDP frames, the same for every controller: the site's, or one that is made once.
+async fn lldp_key(site: Option<&Site>, store: &dyn Store) -> Result<LldpKey> {
     let secret = match site.and_then(|s| s.lldp_key.as_ref()) {
         Some(SecretRef::File(path)) => {
             std::fs::read(path).with_context(|| format!("{} lldp_key: {path}", Kind::Site))?
@@ -166,7 +220,14 @@ fn lldp_key(site: Option<&Site>) -> Result<LldpKey> {
             std::fs::File::open("/dev/urandom")
                 .and_then(|mut random| random.read_exact(&mut secret))
                 .context("reading /dev/urandom")?;
-            secret
+            match store.create(LLDP_KEY, secret.clone().into()).await {
+                Ok(_) => secret,
+                Err(Error::Conflict { .. }) => match store.get(LLDP_KEY).await? {
+                    Some(entry) => entry.value.to_vec(),
+                    None => bail!("{LLDP_KEY} was removed from the store just now; start again"),
+                },
+                Err(error) => return Err(error.into()),
+            }
         }
     };
     LldpKey::new(1, &secret).map_err(|error| anyhow::anyhow!("lldp_key: {error}"))

@@ -26,6 +26,9 @@ pub struct SessionConfig {
     pub device_id: u64,
     /// Greater ids win; must not be 0.
     pub election_id: u128,
+    /// Whether to be the primary at all. Else the session stays a backup, even where the switch would make it the
+    /// primary.
+    pub candidate: bool,
     /// Of the pipeline the switch shall run.
     pub cookie: u64,
     /// The channel must be open after this.
@@ -47,6 +50,7 @@ impl SessionConfig {
         SessionConfig {
             device_id,
             election_id,
+            candidate: true,
             cookie,
             connect_deadline: Duration::from_secs(5),
             answer_deadline: Duration::from_secs(10),
@@ -296,15 +300,39 @@ impl Session {
         true
     }
 
-    /// Takes another election id, and asks for mastership with it.
-    pub fn elect(&mut self, election_id: u128) {
-        if self.config.election_id == election_id {
+    /// Asks for mastership with another election id.
+    pub fn elect(&mut self, election_id: u128, now: Nanos) {
+        self.stand(election_id, true, now);
+    }
+
+    /// Gives mastership up, at once: nothing is written after this, whatever the switch says. The election id should be
+    /// less than that of any candidate.
+    pub fn stand_by(&mut self, election_id: u128, now: Nanos) {
+        self.stand(election_id, false, now);
+    }
+
+    fn stand(&mut self, election_id: u128, candidate: bool, now: Nanos) {
+        if (self.config.election_id, self.config.candidate) == (election_id, candidate) {
             return;
         }
         self.config.election_id = election_id;
-        if self.is_connected() || matches!(self.state, State::Arbitrating(_)) {
+        self.config.candidate = candidate;
+        if self.is_connected() {
+            // Until the switch has answered we are nothing; what is under way may have been refused or not.
+            self.step_down(0, now);
+            self.arbitrate();
+        } else if matches!(self.state, State::Arbitrating(_)) {
             self.arbitrate();
         }
+    }
+
+    fn step_down(&mut self, primary: u128, now: Nanos) {
+        self.calls.clear();
+        if self.state != State::Standby {
+            self.probe = Probe::Due(later(now, self.config.probe_interval));
+        }
+        self.state = State::Standby;
+        self.out.push_back(Output::Event(Event::Standby { primary }));
     }
 
     /// Ends the session for good.
@@ -432,17 +460,14 @@ impl Session {
         }
         let primary = update.election_id.as_ref().map_or(0, u128_of);
         let ok = update.status.as_ref().is_none_or(|s| s.code == Code::Ok as i32);
-        if ok && primary == self.config.election_id {
+        if ok && primary == self.config.election_id && self.config.candidate {
             if !matches!(self.state, State::Ready | State::Checking(_) | State::Pushing { .. }) {
                 self.check(now);
             }
             return;
         }
-        self.calls.clear();
         self.backoff.reset();
-        self.state = State::Standby;
-        self.probe = Probe::Due(later(now, self.config.probe_interval));
-        self.out.push_back(Output::Event(Event::Standby { primary }));
+        self.step_down(primary, now);
     }
 
     fn check(&mut self, now: Nanos) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::{Error, Key, LeaseId, Op, Result, Store, Txn, check};
+use crate::{Compare, Error, Key, LeaseId, Op, Result, Store, Txn, check};
 
 /// How long and how much a [`BatchWriter`] collects.
 #[derive(Debug, Clone)]
@@ -47,12 +47,15 @@ struct Shared {
 
 #[derive(Default)]
 struct Pending {
-    changes: BTreeMap<Key, Op>,
+    changes: BTreeMap<Key, Guarded>,
     /// Counts changes; a flush waits until the count it saw is written.
     count: u64,
     hurry: bool,
     closed: bool,
 }
+
+/// An operation, and what must hold for it.
+type Guarded = (Op, Option<Compare>);
 
 impl BatchWriter {
     /// Starts the writer's task on the current tokio runtime.
@@ -75,7 +78,7 @@ impl BatchWriter {
     /// # Errors
     /// `TooLarge` when the key, the value or the number of pending changes exceeds its limit.
     pub fn put(&self, key: impl Into<Key>, value: impl Into<Bytes>) -> Result<()> {
-        self.change(Op::put(key, value))
+        self.enter(Op::put(key, value), None)
     }
 
     /// Writes a key soon, bound to a lease.
@@ -83,7 +86,7 @@ impl BatchWriter {
     /// # Errors
     /// As `put`. If the lease is gone when the write happens, the change is dropped and counted.
     pub fn put_leased(&self, key: impl Into<Key>, value: impl Into<Bytes>, lease: LeaseId) -> Result<()> {
-        self.change(Op::put_leased(key, value, lease))
+        self.enter(Op::put_leased(key, value, lease), None)
     }
 
     /// Removes a key soon.
@@ -91,10 +94,26 @@ impl BatchWriter {
     /// # Errors
     /// As `put`.
     pub fn delete(&self, key: impl Into<Key>) -> Result<()> {
-        self.change(Op::delete(key))
+        self.enter(Op::delete(key), None)
     }
 
-    fn change(&self, op: Op) -> Result<()> {
+    /// Does one thing soon, whatever it is.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn change(&self, op: Op) -> Result<()> {
+        self.enter(op, None)
+    }
+
+    /// Does one thing soon, if `guard` holds then; else it is dropped and counted as refused.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn guarded(&self, op: Op, guard: Compare) -> Result<()> {
+        self.enter(op, Some(guard))
+    }
+
+    fn enter(&self, op: Op, guard: Option<Compare>) -> Result<()> {
         check::txn(&Txn::new().then(op.clone()), &self.shared.store.limits())?;
         let limit = self.shared.options.max_pending;
         let wake = {
@@ -107,7 +126,7 @@ impl BatchWriter {
                 });
             }
             pending.count += 1;
-            let new = pending.changes.insert(op.key().clone(), op).is_none();
+            let new = pending.changes.insert(op.key().clone(), (op, guard)).is_none();
             let len = pending.changes.len();
             new && (len == 1 || len == self.shared.options.max_ops)
         };
@@ -143,7 +162,7 @@ impl BatchWriter {
         self.shared.commits.load(Ordering::Relaxed)
     }
 
-    /// Changes the store refused for good (gone lease, too large) and that were dropped.
+    /// Changes the store refused for good (gone lease, too large, guard does not hold) and that were dropped.
     pub fn refused(&self) -> u64 {
         self.shared.refused.load(Ordering::Relaxed)
     }
@@ -206,32 +225,35 @@ impl Shared {
 
     /// Writes all operations, in as few transactions as the limits allow. False when it gave up
     /// because the writer was dropped while the store is away.
-    async fn write(&self, ops: Vec<Op>) -> bool {
-        let limits = self.store.limits();
-        let max_ops = self.options.max_ops.min(limits.max_ops).max(1);
-        let mut parts: Vec<Vec<Op>> = Vec::new();
-        let mut part = Vec::new();
-        let mut bytes = 0;
-        for op in ops {
-            let size = op.size_bytes();
-            if part.len() == max_ops || (!part.is_empty() && bytes + size > limits.max_request_bytes) {
-                parts.push(std::mem::take(&mut part));
-                bytes = 0;
-            }
-            bytes += size;
-            part.push(op);
-        }
-        if !part.is_empty() {
-            parts.push(part);
-        }
-        parts.reverse();
+    async fn write(&self, ops: Vec<Guarded>) -> bool {
+        let mut parts = self.parts(ops);
         let mut pause = Duration::from_millis(20);
         while let Some(mut part) = parts.pop() {
-            let txn = Txn { ops: part.clone(), ..Txn::default() };
+            let txn = Txn {
+                compares: guards(&part).into_iter().cloned().collect(),
+                ops: part.iter().map(|(op, _)| op.clone()).collect(),
+                ..Txn::default()
+            };
+            let several = txn.compares.len() > 1 || part.iter().any(|(_, guard)| guard.is_none());
             match self.store.txn(txn).await {
-                Ok(_) => {
+                Ok(outcome) if outcome.succeeded => {
                     self.commits.fetch_add(1, Ordering::Relaxed);
                     pause = Duration::from_millis(20);
+                }
+                // Some guard does not hold: each for itself.
+                Ok(_) if several => {
+                    let mut groups: Vec<Vec<Guarded>> = Vec::new();
+                    for one in part {
+                        match groups.iter_mut().find(|g| g[0].1 == one.1) {
+                            Some(group) => group.push(one),
+                            None => groups.push(vec![one]),
+                        }
+                    }
+                    parts.extend(groups);
+                }
+                Ok(_) => {
+                    tracing::info!(ops = part.len(), guard = ?part[0].1, "observations came too late");
+                    self.refused.fetch_add(part.len() as u64, Ordering::Relaxed);
                 }
                 Err(error) if error.is_retryable() || matches!(error, Error::Unauthorized { .. }) => {
                     if self.pending.lock().closed {
@@ -244,7 +266,7 @@ impl Shared {
                     pause = (pause * 2).min(Duration::from_secs(2));
                 }
                 Err(error) if part.len() == 1 => {
-                    tracing::error!(%error, key = %part[0].key(), "an observation was refused");
+                    tracing::error!(%error, key = %part[0].0.key(), "an observation was refused");
                     self.refused.fetch_add(1, Ordering::Relaxed);
                 }
                 // One of them is bad: halve until it stands alone.
@@ -257,4 +279,43 @@ impl Shared {
         }
         true
     }
+
+    /// Transactions' worth of operations, the first one last.
+    fn parts(&self, ops: Vec<Guarded>) -> Vec<Vec<Guarded>> {
+        let limits = self.store.limits();
+        let max_ops = self.options.max_ops.min(limits.max_ops).max(1);
+        let mut parts: Vec<Vec<Guarded>> = Vec::new();
+        let mut part: Vec<Guarded> = Vec::new();
+        let mut known: Vec<Compare> = Vec::new();
+        let mut bytes = 0;
+        for (op, guard) in ops {
+            let new = guard.as_ref().filter(|g| !known.contains(*g)).cloned();
+            let size = op.size_bytes() + new.as_ref().map_or(0, |g| g.key().len() + 32);
+            let crowded = new.is_some() && known.len() == limits.max_compares;
+            if part.len() == max_ops || crowded || (!part.is_empty() && bytes + size > limits.max_request_bytes) {
+                parts.push(std::mem::take(&mut part));
+                known.clear();
+                bytes = 0;
+            }
+            known.extend(guard.as_ref().filter(|g| !known.contains(*g)).cloned());
+            bytes += size;
+            part.push((op, guard));
+        }
+        if !part.is_empty() {
+            parts.push(part);
+        }
+        parts.reverse();
+        parts
+    }
+}
+
+/// The different guards of some operations.
+fn guards(part: &[Guarded]) -> Vec<&Compare> {
+    let mut all: Vec<&Compare> = Vec::new();
+    for guard in part.iter().filter_map(|(_, guard)| guard.as_ref()) {
+        if !all.contains(&guard) {
+            all.push(guard);
+        }
+    }
+    all
 }

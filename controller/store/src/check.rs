@@ -9,12 +9,12 @@ pub const MAX_KEY_BYTES: usize = 1024;
 
 /// Checks sizes, keys and that no key is written twice in a branch.
 pub(crate) fn txn(txn: &Txn, limits: &Limits) -> Result<()> {
-    for (what, found) in [
-        ("compares in a transaction", txn.compares.len()),
-        ("operations in a transaction", if txn.may_split { 0 } else { txn.ops.len() }),
-        ("operations in the else branch of a transaction", txn.otherwise.len()),
+    for (what, limit, found) in [
+        ("compares in a transaction", limits.max_compares, txn.compares.len()),
+        ("operations in a transaction", limits.max_ops, if txn.may_split { 0 } else { txn.ops.len() }),
+        ("operations in the else branch of a transaction", limits.max_compares, txn.otherwise.len()),
     ] {
-        at_most(what, limits.max_ops, found)?;
+        at_most(what, limit, found)?;
     }
     for key in txn.compares.iter().map(Compare::key) {
         self::key(key)?;
@@ -114,7 +114,7 @@ pub(crate) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_ops: 4, max_request_bytes: 1000 };
+    const LIMITS: Limits = Limits { max_ops: 4, max_compares: 4, max_request_bytes: 1000 };
 
     #[test]
     fn sizes_are_refused_with_limit_and_found() {

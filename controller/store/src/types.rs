@@ -322,8 +322,10 @@ pub struct TxnOutcome {
 /// What a store takes in one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Operations in each branch of a transaction, and compares.
+    /// Operations that a transaction carries out when its compares hold.
     pub max_ops: usize,
+    /// Compares, and operations in the else branch.
+    pub max_compares: usize,
     /// Keys and values of a transaction together.
     pub max_request_bytes: usize,
 }

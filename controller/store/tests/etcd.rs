@@ -275,7 +275,7 @@ async fn a_server_with_lower_limits_is_named() {
     assert!(refused.to_string().contains("--max-txn-ops"), "{refused}");
     drop(store);
     let mut options = members.options();
-    options.limits.max_ops = 4;
+    options.max_txn_ops = 4;
     let store = connect(options).await;
     assert_eq!(store.txn(txn.may_split()).await.unwrap().results.len(), 5);
 }

@@ -19,19 +19,25 @@ use pergola_store::{EmbeddedStore, Store};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-struct NoPorts;
+/// Packets that were sent out, as they came from a controller.
+pub type Sent = Arc<std::sync::Mutex<Vec<Vec<u8>>>>;
+
+struct NoPorts(Sent);
 
 impl Host for NoPorts {
     fn has_port(&self, _: u32) -> bool {
         true
     }
 
-    fn packet_out(&self, _: Vec<u8>) {}
+    fn packet_out(&self, packet: Vec<u8>) {
+        self.0.lock().unwrap().push(packet);
+    }
 }
 
 /// A switch on loopback; dropping it is pulling its plug.
 pub struct LiveSwitch {
     pub address: SocketAddr,
+    pub sent: Sent,
     /// Its own, so that its connections end with it.
     runtime: Option<tokio::runtime::Runtime>,
 }
@@ -41,8 +47,9 @@ impl LiveSwitch {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
         let options = SwitchOptions { cpu_port: Some(255), ..SwitchOptions::default() };
+        let sent = Sent::default();
         let plane = DataPlane::new(None, options).unwrap();
-        let (server, events) = Server::new(device_id, plane, Arc::new(NoPorts));
+        let (server, events) = Server::new(device_id, plane, Arc::new(NoPorts(sent.clone())));
         let listener = TcpListener::from_std(socket(address)).unwrap();
         let address = listener.local_addr().unwrap();
         let serve = tonic::transport::Server::builder()
@@ -53,7 +60,7 @@ impl LiveSwitch {
             serve.await.unwrap();
         });
         drop(entered);
-        LiveSwitch { address, runtime: Some(runtime) }
+        LiveSwitch { address, sent, runtime: Some(runtime) }
     }
 }
 
@@ -123,7 +130,9 @@ impl Site {
             machines: Machines::new(GuardConfig::default()),
             clock: Clock::default(),
             allow_plaintext: true,
-            election_id: None,
+            node: "one".into(),
+            mastership: Default::default(),
+            record: None,
             reconcile: ReconcileConfig::default(),
         }
     }

@@ -7,12 +7,14 @@
 //! | [`apply`] | `apply`, `delete` |
 //! | [`watch`], [`sse`] | `watch` |
 //! | [`blueprint`], [`plan`] | `blueprint check`, `plan`, `apply`, `export`, `schema` |
+//! | [`cluster`] | `cluster status`, `drain`, `rebalance`; `backup` |
 //! | [`provision`] | none: for the demo |
 //! | [`http`], [`kinds`], [`table`] | for all of them |
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod apply;
 mod blueprint;
+mod cluster;
 mod describe;
 mod entries;
 mod get;
@@ -49,6 +51,11 @@ pub enum ClientCommand {
     /// Check, plan, apply and export the site as one file.
     #[command(subcommand)]
     Blueprint(blueprint::BlueprintCommand),
+    /// The controllers of a site and who is master of what.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Write the store's present state to a file.
+    Backup(cluster::Backup),
 }
 
 impl ClientCommand {
@@ -80,6 +87,8 @@ impl ClientCommand {
             ClientCommand::Delete(args) => apply::delete(args, out),
             ClientCommand::Watch(args) => watch::run(args, out),
             ClientCommand::Blueprint(command) => blueprint::run(command, out),
+            ClientCommand::Cluster(command) => cluster::run(command, out),
+            ClientCommand::Backup(args) => cluster::backup(args, out),
         }
     }
 }
@@ -141,6 +150,10 @@ mod tests {
             "blueprint apply a.yaml --token-file /t",
             "blueprint export",
             "blueprint schema",
+            "cluster status -o json",
+            "cluster drain c1 --undo",
+            "cluster rebalance",
+            "backup site.backup --server http://a:1",
         ] {
             if let Err(error) = parsed(line) {
                 panic!("{line}: {error}");

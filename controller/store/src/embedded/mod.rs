@@ -80,7 +80,7 @@ impl Default for EmbeddedOptions {
             history: HistoryOptions::default(),
             clock: Clock::System,
             cache_bytes: 64 << 20,
-            limits: Limits { max_ops: 100_000, max_request_bytes: 64 << 20 },
+            limits: Limits { max_ops: 100_000, max_compares: 100_000, max_request_bytes: 64 << 20 },
         }
     }
 }

@@ -64,7 +64,9 @@ impl Names {
         })
     }
 
-    pub(super) fn txn(&self, compares: &[Compare], ops: &[Op], otherwise: &[Op]) -> EtcdTxn {
+    /// As one transaction of etcd, in which no level holds more than `most` allows: `most` operations, or, when there are
+    /// more, transactions of half as many each.
+    pub(super) fn txn(&self, compares: &[Compare], ops: &[Op], otherwise: &[Op], most: usize) -> EtcdTxn {
         let compares: Vec<_> = compares.iter().map(|c| self.compare(c)).collect();
         // etcd answers a transaction without operations from what a member happens to know. A
         // read makes it as good as any other; its result is not looked at.
@@ -74,7 +76,13 @@ impl Names {
                 ops => ops.iter().map(|op| self.op(op)).collect(),
             }
         };
-        EtcdTxn::new().when(compares).and_then(branch(ops)).or_else(branch(otherwise))
+        let then = if ops.len() <= most {
+            branch(ops)
+        } else {
+            let inner = |ops: &[Op]| TxnOp::txn(EtcdTxn::new().and_then(branch(ops)));
+            ops.chunks((most / 2).max(1)).map(inner).collect()
+        };
+        EtcdTxn::new().when(compares).and_then(then).or_else(branch(otherwise))
     }
 
     fn compare(&self, compare: &Compare) -> EtcdCompare {
@@ -112,16 +120,30 @@ impl Names {
         if ops.is_empty() {
             return Ok(Vec::new());
         }
-        let result = |found| match found {
-            TxnOpResponse::Put(_) => Ok(OpResult::Put),
-            TxnOpResponse::Delete(deleted) => Ok(OpResult::Deleted(deleted.deleted() as u64)),
+        let mut results = Vec::with_capacity(ops.len());
+        for answer in found {
+            match answer {
+                TxnOpResponse::Txn(inner) => {
+                    for answer in inner.op_responses() {
+                        results.push(self.result(answer)?);
+                    }
+                }
+                answer => results.push(self.result(answer)?),
+            }
+        }
+        Ok(results)
+    }
+
+    fn result(&self, answer: TxnOpResponse) -> Result<OpResult> {
+        Ok(match answer {
+            TxnOpResponse::Put(_) => OpResult::Put,
+            TxnOpResponse::Delete(deleted) => OpResult::Deleted(deleted.deleted() as u64),
             TxnOpResponse::Get(mut got) => {
                 let kv = got.take_kvs().into_iter().next();
-                Ok(OpResult::Got(kv.map(|kv| self.entry(kv)).transpose()?))
+                OpResult::Got(kv.map(|kv| self.entry(kv)).transpose()?)
             }
-            TxnOpResponse::Txn(_) => Err(Error::corrupt("etcd answered another question")),
-        };
-        found.into_iter().map(result).collect()
+            TxnOpResponse::Txn(_) => return Err(Error::corrupt("etcd answered another question")),
+        })
     }
 }
 

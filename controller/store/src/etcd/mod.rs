@@ -36,6 +36,7 @@ const PAGE: usize = 20_000;
 pub struct EtcdStore {
     client: Client,
     limits: Limits,
+    max_txn_ops: usize,
     /// Granted times, to answer `keep_alive` with.
     ttls: Mutex<HashMap<LeaseId, Duration>>,
     compactor: Option<AbortHandle>,
@@ -52,12 +53,18 @@ impl EtcdStore {
         client.revision().await?;
         let compactor = (!options.history.check_every.is_zero())
             .then(|| tokio::spawn(keep_compact(client.clone(), options.history)).abort_handle());
-        Ok(Self { client, limits: options.limits, ttls: Mutex::default(), compactor })
+        Ok(Self {
+            client,
+            limits: options.limits(),
+            max_txn_ops: options.max_txn_ops,
+            ttls: Mutex::default(),
+            compactor,
+        })
     }
 
     async fn part(&self, txn: &Txn, ops: &[Op]) -> Result<TxnOutcome> {
         let names = &self.client.names;
-        let request = names.txn(&txn.compares, ops, &txn.otherwise);
+        let request = names.txn(&txn.compares, ops, &txn.otherwise, self.max_txn_ops);
         let reads = |op: &Op| matches!(op, Op::Get { .. });
         let call = match ops.iter().chain(&txn.otherwise).all(reads) {
             true => Call::Read,

@@ -21,8 +21,10 @@ pub struct EtcdOptions {
     pub allow_plaintext: bool,
     /// How long a call may take before it fails. Reads are tried several times in this span.
     pub request_timeout: Duration,
-    /// What the servers take: `--max-txn-ops` and `--max-request-bytes`, less some overhead.
-    pub limits: Limits,
+    /// The servers' `--max-txn-ops`. Transactions with more operations are nested, see [`EtcdOptions::limits`].
+    pub max_txn_ops: usize,
+    /// The servers' `--max-request-bytes`, less some overhead.
+    pub max_request_bytes: usize,
     pub history: EtcdHistory,
 }
 
@@ -73,8 +75,21 @@ impl EtcdOptions {
             user: None,
             allow_plaintext: false,
             request_timeout: Duration::from_secs(5),
-            limits: Limits { max_ops: 128, max_request_bytes: 1_400_000 },
+            max_txn_ops: 128,
+            max_request_bytes: 1_400_000,
             history: EtcdHistory::default(),
+        }
+    }
+
+    /// What a transaction may hold. etcd counts the operations of a transaction and, in what that leaves of its limit,
+    /// those of each transaction inside: half of the limit on both levels is the square of that half together, and it
+    /// is still one commit.
+    pub fn limits(&self) -> Limits {
+        let half = (self.max_txn_ops / 2).max(1);
+        Limits {
+            max_ops: (half * half).max(self.max_txn_ops),
+            max_compares: half,
+            max_request_bytes: self.max_request_bytes,
         }
     }
 

@@ -6,7 +6,11 @@
 //!                        is the P4Runtime election id
 //! cluster/drain/NODE     an operator wants NODE to have nothing
 //! cluster/rebalance      written to: spread evenly now, without waiting for calm
+//! ~epoch                 the upper half of every election id; greater in every copy of the store
 //! ```
+//!
+//! A switch remembers the greatest election id it has seen. Revisions begin anew in a restored or
+//! moved store, so they are the lower half of the id and the epoch, which does not, is the upper.
 
 mod assign;
 mod machine;
@@ -20,14 +24,17 @@ pub use assign::{Move, assign, moves};
 pub use machine::{Input, Mastership, Now, Output, Role, Timing};
 pub use run::run;
 
-use crate::{Key, Op, Result, Revision, Store, Txn};
+use crate::{Compare, Error, Key, Op, Result, Revision, Store, Txn};
 
 /// A controller's name.
 pub type Node = Key;
 /// A device's name.
 pub type Device = Key;
 
-pub(crate) const CLUSTER: &str = "cluster/";
+/// What every key of the cluster's own begins with.
+pub const CLUSTER: &str = "cluster/";
+/// Holds the upper half of election ids.
+pub const EPOCH_KEY: &str = "~epoch";
 const NODE: &str = "cluster/node/";
 const MASTER: &str = "cluster/master/";
 const DRAIN: &str = "cluster/drain/";
@@ -79,4 +86,49 @@ pub async fn drain(store: &dyn Store, node: &str, on: bool) -> Result<()> {
 /// When the store cannot be written.
 pub async fn rebalance(store: &dyn Store) -> Result<()> {
     store.put(REBALANCE, Bytes::new()).await.map(|_| ())
+}
+
+/// Holds as long as the mastership of a device that began at a revision does.
+pub fn guard(device: &str, created: Revision) -> Compare {
+    Compare::created_at(format!("{MASTER}{device}"), created)
+}
+
+/// The P4Runtime election id of a mastership.
+pub fn election_id(epoch: u64, created: Revision) -> u128 {
+    u128::from(epoch) << 64 | u128::from(created)
+}
+
+/// The store's epoch. A store without one gets the present time in Unix seconds.
+///
+/// # Errors
+/// When the store cannot be read or written; `Corrupt` if the epoch is no number.
+pub async fn epoch(store: &dyn Store) -> Result<u64> {
+    loop {
+        if let Some(entry) = store.get(EPOCH_KEY).await? {
+            let text = std::str::from_utf8(&entry.value).ok();
+            return text.and_then(|t| t.parse().ok()).ok_or_else(|| {
+                let value = String::from_utf8_lossy(&entry.value);
+                Error::corrupt(format!("{EPOCH_KEY}: found {value:?}, a number is expected"))
+            });
+        }
+        match store.create(EPOCH_KEY, unix_seconds().to_string().into()).await {
+            // Another controller was quicker: what it wrote counts.
+            Ok(_) | Err(Error::Conflict { .. }) => {}
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// Begins a new epoch: for a store that was restored or moved, before controllers run on it.
+///
+/// # Errors
+/// As `epoch`.
+pub async fn renew_epoch(store: &dyn Store) -> Result<u64> {
+    let next = unix_seconds().max(epoch(store).await?.saturating_add(1));
+    store.put(EPOCH_KEY, next.to_string().into()).await?;
+    Ok(next)
+}
+
+fn unix_seconds() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs().max(1)
 }
