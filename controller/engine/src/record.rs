@@ -98,9 +98,10 @@ impl Recorder {
 
     pub fn packet_event(&self, now: Nanos, event: &PacketEvent) {
         match event {
-            PacketEvent::In { at, frame, why: _ } => self.send(PACKET, now, |f| {
+            PacketEvent::In { at, frame, why } => self.send(PACKET, now, |f| {
                 f.bytes(at.to_string().as_bytes());
                 f.bytes(frame);
+                f.bytes(format!("{why:?}").as_bytes());
             }),
             PacketEvent::Port { at, up } => self.send(PORT, now, |f| {
                 f.bytes(at.to_string().as_bytes());
