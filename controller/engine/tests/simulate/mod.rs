@@ -353,8 +353,8 @@ impl World {
             }
             Event::Watch { node, life, cluster } => self.watch(node, life, cluster),
             Event::Intent { node, client } => self.intent(node, client),
-            Event::Ack(Client::Put(n)) => drop(self.acked.insert(n, true)),
-            Event::Ack(Client::Delete(n)) => drop(self.acked.insert(n, false)),
+            Event::Ack(Client::Put(n)) => _ = self.acked.insert(n, true),
+            Event::Ack(Client::Delete(n)) => _ = self.acked.insert(n, false),
             Event::ToSwitch { node, life, switch, conn, output, said } => {
                 self.to_switch(node, life, &switch, conn, *output, said);
             }
