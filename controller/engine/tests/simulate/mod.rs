@@ -68,7 +68,8 @@ enum Event {
         node: usize,
         client: Client,
     },
-    Ack(Client),
+    /// Of the write at this revision.
+    Ack(Client, u64),
     ToSwitch {
         node: usize,
         life: u64,
@@ -112,10 +113,14 @@ struct World {
     conns: BTreeMap<Conn, (usize, u64, SwitchName, [Nanos; 2])>,
     next_conn: Conn,
     cut: BTreeSet<(usize, SwitchName)>,
+    /// Connections that lost something: TCP loses nothing and goes on, so they end once their ends hear of each other.
+    torn: BTreeSet<Conn>,
     pipeline: Arc<Pipeline>,
     hop: std::net::IpAddr,
     /// Acknowledged: there, or not there.
     acked: BTreeMap<u32, bool>,
+    /// The last write of each, acknowledged or not.
+    written: BTreeMap<u32, u64>,
     asked: BTreeSet<u32>,
 }
 
@@ -163,9 +168,11 @@ impl World {
             conns: BTreeMap::new(),
             next_conn: 1,
             cut: BTreeSet::new(),
+            torn: BTreeSet::new(),
             pipeline,
             hop,
             acked: BTreeMap::new(),
+            written: BTreeMap::new(),
             asked: BTreeSet::new(),
         };
         for node in 0..3 {
@@ -353,8 +360,7 @@ impl World {
             }
             Event::Watch { node, life, cluster } => self.watch(node, life, cluster),
             Event::Intent { node, client } => self.intent(node, client),
-            Event::Ack(Client::Put(n)) => _ = self.acked.insert(n, true),
-            Event::Ack(Client::Delete(n)) => _ = self.acked.insert(n, false),
+            Event::Ack(client, revision) => self.acknowledged(&client, revision),
             Event::ToSwitch { node, life, switch, conn, output, said } => {
                 self.to_switch(node, life, &switch, conn, *output, said);
             }
@@ -474,10 +480,22 @@ impl World {
             Client::Delete(n) => Op::delete(route(n, self.hop).key().to_string()),
         };
         self.store.txn(&Txn::new().then(op)).unwrap();
+        let (Client::Put(n) | Client::Delete(n)) = client;
+        let revision = self.store.revision;
+        self.written.insert(n, revision);
+        self.acked.remove(&n);
         self.news();
         if self.calm || !self.random.chance(5) {
             let delay = self.to_store();
-            self.at(delay, Event::Ack(client));
+            self.at(delay, Event::Ack(client, revision));
+        }
+    }
+
+    /// Answers may come in another order than the writes were done.
+    fn acknowledged(&mut self, client: &Client, revision: u64) {
+        let (Client::Put(n) | Client::Delete(n)) = client;
+        if self.written.get(n) == Some(&revision) {
+            self.acked.insert(*n, matches!(client, Client::Put(_)));
         }
     }
 
@@ -494,7 +512,11 @@ impl World {
             };
             return self.back(name, vec![(conn, input)]);
         }
-        if !switch.is_open(conn) || !reachable {
+        if !reachable {
+            self.torn.insert(conn);
+            return;
+        }
+        if !switch.is_open(conn) {
             return;
         }
         let told = match output {
@@ -532,6 +554,18 @@ impl World {
         self.back(name, told);
     }
 
+    /// Ends the torn connections whose way is whole again.
+    fn tear(&mut self) {
+        for conn in std::mem::take(&mut self.torn) {
+            let Some((node, _, switch, _)) = self.conns.get(&conn).cloned() else { continue };
+            if self.cut.contains(&(node, switch.clone())) {
+                self.torn.insert(conn);
+            } else {
+                self.cut_conn(&switch, conn);
+            }
+        }
+    }
+
     /// A connection breaks: both ends learn of it, sooner or later.
     fn cut_conn(&mut self, name: &SwitchName, conn: Conn) {
         let Some(switch) = self.switches.get_mut(name) else { return };
@@ -547,6 +581,7 @@ impl World {
         }
         let gone = matches!(*input, Input::StreamEnded(_) | Input::ConnectFailed(_));
         if !gone && self.cut.contains(&(node, switch.clone())) {
+            self.torn.insert(conn);
             return;
         }
         if !self.hears(node, life) {
@@ -649,6 +684,7 @@ impl World {
             }
             Mend::LinkTo(node, switch) => {
                 self.cut.remove(&(node, switch));
+                self.tear();
             }
             Mend::Majority => {
                 self.majority = true;
@@ -664,6 +700,7 @@ impl World {
         self.calm = true;
         self.slow_store = 0;
         self.cut.clear();
+        self.tear();
         self.mend(Mend::Majority);
         for node in 0..3 {
             self.mend(Mend::StoreOf(node));

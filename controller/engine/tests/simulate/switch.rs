@@ -18,13 +18,13 @@ pub struct Switch {
     pub held: BTreeMap<EntityKey, EntityValue>,
     pub has_pipeline: bool,
     /// Streams, with their election ids once they said them.
-    streams: BTreeMap<Conn, Option<u128>>,
-    primary: Option<Conn>,
-    highest: u128,
+    pub(super) streams: BTreeMap<Conn, Option<u128>>,
+    pub(super) primary: Option<Conn>,
+    pub(super) highest: u128,
     /// What every plan of the run wants; once it is there it must stay.
     pub needed: BTreeMap<EntityKey, EntityValue>,
     /// The greatest election id that wrote something, and who that was.
-    last_writer: (u128, u64),
+    pub(super) last_writer: (u128, u64),
     pub broken: Vec<String>,
     pub writes: u64,
     pub pushes: u64,
