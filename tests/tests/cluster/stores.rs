@@ -27,9 +27,12 @@ fn refused(args: &[&str]) -> String {
 
 fn controller(folder: &Path, name: &str, more: &[&str]) -> (Part, SocketAddr) {
     let listen: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
-    let mut args: Vec<String> = ["run", "--lab", "--node", name, "--listen"].map(str::to_owned).to_vec();
+    let mut args: Vec<String> = ["run", "--node", name, "--listen"].map(str::to_owned).to_vec();
     args.push(listen.to_string());
     args.extend(more.iter().map(|a| (*a).to_owned()));
+    if !more.contains(&"--lab") {
+        args.push("--lab".to_owned());
+    }
     let mut part = Part::new(programs().join("pergola"), args, folder.join(format!("{name}.log")));
     part.run(|program| Command::new(program));
     let ready = || ask(listen, "GET", "/readyz", "").ok().filter(|(status, _)| *status == 200);
@@ -89,7 +92,7 @@ fn a_site_moves_between_stores_and_comes_back_from_a_backup() {
     // Stopped, it is: to a file, on which one node runs; and from there to another site in etcd.
     one.signal("TERM");
     one.reap();
-    std::fs::create_dir(text("a")).unwrap();
+    std::fs::create_dir_all(text("a")).unwrap();
     let said = done(&words(&moving));
     assert!(said.starts_with("moved"), "{said}");
     let (mut alone, api) = controller(dir.path(), "alone", &["--data", &text("a")]);
@@ -113,7 +116,7 @@ fn a_site_moves_between_stores_and_comes_back_from_a_backup() {
     full.extend(first);
     let error = refused(&words(&full));
     assert!(error.contains("not empty"), "{error}");
-    std::fs::create_dir(text("b")).unwrap();
+    std::fs::create_dir_all(text("b")).unwrap();
     restore.extend(["--data".to_owned(), text("b")]);
     done(&words(&restore));
     let (_restored, api) = controller(dir.path(), "restored", &["--data", &text("b")]);
@@ -122,7 +125,7 @@ fn a_site_moves_between_stores_and_comes_back_from_a_backup() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(text("bad.backup"), bytes).unwrap();
-    std::fs::create_dir(text("c")).unwrap();
+    std::fs::create_dir_all(text("c")).unwrap();
     let error = refused(&["restore", &text("bad.backup"), "--data", &text("c")]);
     assert!(error.contains("backup"), "{error}");
 }
