@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use pergola_discovery::view::Write;
@@ -14,6 +15,9 @@ use crate::roles::{Roles, Voice};
 
 /// Observations kept while nobody is master; more are dropped.
 const MOST_HELD: usize = 100_000;
+/// How long a master may be dead before another takes its place, and then some. Until then what we see may be what it did
+/// not say any more.
+const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// Takes observations from any thread.
 #[derive(Clone)]
@@ -22,8 +26,16 @@ pub struct Observer {
     runtime: Handle,
     roles: Arc<Roles>,
     shown: Arc<RwLock<View>>,
-    /// What was seen while nobody was master, the newest of each key.
-    held: Arc<Mutex<BTreeMap<Key, Write>>>,
+    /// What was seen while somebody else or nobody was master, the newest of each key.
+    held: Arc<Mutex<BTreeMap<Key, Held>>>,
+}
+
+/// An observation that we were not the one to write.
+struct Held {
+    write: Write,
+    since: Instant,
+    /// Another controller was master.
+    others: bool,
 }
 
 impl Observer {
@@ -39,20 +51,15 @@ impl Observer {
     }
 
     /// Writes an observation soon; at once when packets may be going nowhere because of what it says. What is about
-    /// devices of other masters is theirs to say and is dropped, also when that turns out only at the commit. What is
-    /// about devices without any master waits for one.
+    /// devices of other masters is theirs to say, also when that turns out only at the commit; but a master may be dead
+    /// already, so the state of ports and links is kept until we are master. What is about devices without any master
+    /// waits for one.
     pub fn write(&self, write: Write) {
         let devices = self.devices(&write);
         let guard = match self.roles.voice(devices.iter().map(SwitchName::as_str)) {
             Voice::Ours(guard) => guard,
-            Voice::Nobodys => {
-                let mut held = self.held.lock();
-                if held.len() < MOST_HELD {
-                    held.insert(key_of(&write), write);
-                }
-                return;
-            }
-            Voice::Others => return,
+            Voice::Nobodys => return self.hold(write, false),
+            Voice::Others => return self.hold(write, true),
         };
         let (key, op) = match write {
             Write::Put(resource) => {
@@ -79,10 +86,32 @@ impl Observer {
         }
     }
 
-    /// We became master of something: what was held is looked at again.
+    fn hold(&self, write: Write, others: bool) {
+        let key = key_of(&write);
+        if others && !matches!(key.kind, Kind::PortState | Kind::LinkState) {
+            return;
+        }
+        let mut held = self.held.lock();
+        if held.len() < MOST_HELD || held.contains_key(&key) {
+            held.insert(key, Held { write, since: Instant::now(), others });
+        }
+    }
+
+    /// We became master of something: what was held is looked at again. Ports are seen by standbys all the time; of links
+    /// another master knows more than we do once it had the time to say so.
     pub fn release(&self) {
         let held = std::mem::take(&mut *self.held.lock());
-        held.into_values().for_each(|write| self.write(write));
+        for (key, held) in held {
+            if held.others && key.kind == Kind::LinkState && held.since.elapsed() >= SUCCESSION {
+                continue;
+            }
+            let devices = self.devices(&held.write);
+            match self.roles.voice(devices.iter().map(SwitchName::as_str)) {
+                Voice::Ours(_) => self.write(held.write),
+                // Unless something newer came meanwhile.
+                _ => _ = self.held.lock().entry(key).or_insert(held),
+            }
+        }
     }
 
     pub fn put(&self, resource: impl Into<AnyResource>) {
