@@ -224,8 +224,8 @@ impl Task {
             tracing::info!(device = %self.name, takes_over, "master");
             self.around.packets.send(PacketEvent::Master { name: self.name.as_str().into(), takes_over });
             self.around.observer.put(self.state());
-            self.around.observer.release();
         }
+        self.around.observer.release();
     }
 
     fn take(&mut self, message: ToDevice) {

@@ -2,7 +2,7 @@
 //! move traffic at once.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -21,13 +21,15 @@ const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// Takes observations from any thread.
 #[derive(Clone)]
-pub struct Observer {
+pub struct Observer(Arc<Inner>);
+
+struct Inner {
     writer: Arc<BatchWriter>,
     runtime: Handle,
     roles: Arc<Roles>,
     shown: Arc<RwLock<View>>,
     /// What was seen while somebody else or nobody was master, the newest of each key.
-    held: Arc<Mutex<BTreeMap<Key, Held>>>,
+    held: Mutex<BTreeMap<Key, Held>>,
 }
 
 /// An observation that we were not the one to write.
@@ -41,25 +43,63 @@ struct Held {
 impl Observer {
     /// Must be called within a runtime.
     pub fn new(store: Arc<dyn Store>, roles: Arc<Roles>, shown: Arc<RwLock<View>>) -> Observer {
-        let writer = Arc::new(BatchWriter::spawn(store, BatchOptions::default()));
-        Observer { writer, runtime: Handle::current(), roles, shown, held: Arc::default() }
+        Observer(Arc::new_cyclic(|inner: &Weak<Inner>| {
+            let inner = inner.clone();
+            let too_late = move |op: Op| {
+                if let (Some(inner), Some(write)) = (inner.upgrade(), write_of(&op)) {
+                    inner.write(write, true);
+                }
+            };
+            let writer = Arc::new(BatchWriter::spawn_with(store, BatchOptions::default(), too_late));
+            Inner { writer, runtime: Handle::current(), roles, shown, held: Mutex::default() }
+        }))
     }
 
     /// The writer, for what is no observation.
     pub fn writer(&self) -> Arc<BatchWriter> {
-        self.writer.clone()
+        self.0.writer.clone()
     }
 
     /// Writes an observation soon; at once when packets may be going nowhere because of what it says. What is about
-    /// devices of other masters is theirs to say, also when that turns out only at the commit; but a master may be dead
-    /// already, so the state of ports and links is kept until we are master. What is about devices without any master
-    /// waits for one.
+    /// devices of other masters is theirs to say; but a master may be dead already, so the state of ports and links is
+    /// kept until we are master. What is about devices without any master waits for one.
     pub fn write(&self, write: Write) {
-        let devices = self.devices(&write);
-        let guard = match self.roles.voice(devices.iter().map(SwitchName::as_str)) {
+        self.0.write(write, false);
+    }
+
+    pub fn put(&self, resource: impl Into<AnyResource>) {
+        self.write(Write::Put(resource.into()));
+    }
+
+    /// The master of some device is another one now, we perhaps: what was held is looked at again. Ports are seen by
+    /// standbys all the time; of everything else another master knows more than we do once it had the time to say so.
+    pub fn release(&self) {
+        let held = std::mem::take(&mut *self.0.held.lock());
+        for (key, mut held) in held {
+            let stale = held.others && key.kind != Kind::PortState && held.since.elapsed() >= SUCCESSION;
+            match self.0.voice(&held.write) {
+                Voice::Ours(_) if stale => {}
+                Voice::Ours(_) => self.0.write(held.write, true),
+                voice => {
+                    if voice == Voice::Others && !held.others {
+                        held.others = true;
+                        held.since = Instant::now();
+                    }
+                    // Unless something newer came meanwhile.
+                    self.0.held.lock().entry(key).or_insert(held);
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// `again`: something newer may be known already and counts then.
+    fn write(&self, write: Write, again: bool) {
+        let guard = match self.voice(&write) {
             Voice::Ours(guard) => guard,
-            Voice::Nobodys => return self.hold(write, false),
-            Voice::Others => return self.hold(write, true),
+            Voice::Nobodys => return self.hold(write, false, again),
+            Voice::Others => return self.hold(write, true, again),
         };
         let (key, op) = match write {
             Write::Put(resource) => {
@@ -72,7 +112,8 @@ impl Observer {
                 (key, op)
             }
         };
-        if let Err(error) = self.writer.guarded(op, guard) {
+        let taken = if again { self.writer.again(op, guard) } else { self.writer.guarded(op, guard) };
+        if let Err(error) = taken {
             tracing::error!(%key, %error, "an observation was dropped");
             return;
         }
@@ -86,36 +127,22 @@ impl Observer {
         }
     }
 
-    fn hold(&self, write: Write, others: bool) {
+    fn hold(&self, write: Write, others: bool, again: bool) {
         let key = key_of(&write);
         if others && !matches!(key.kind, Kind::PortState | Kind::LinkState) {
             return;
         }
         let mut held = self.held.lock();
-        if held.len() < MOST_HELD || held.contains_key(&key) {
-            held.insert(key, Held { write, since: Instant::now(), others });
+        let known = held.contains_key(&key);
+        if (known && again) || (!known && held.len() >= MOST_HELD) {
+            return;
         }
+        held.insert(key, Held { write, since: Instant::now(), others });
     }
 
-    /// We became master of something: what was held is looked at again. Ports are seen by standbys all the time; of links
-    /// another master knows more than we do once it had the time to say so.
-    pub fn release(&self) {
-        let held = std::mem::take(&mut *self.held.lock());
-        for (key, held) in held {
-            if held.others && key.kind == Kind::LinkState && held.since.elapsed() >= SUCCESSION {
-                continue;
-            }
-            let devices = self.devices(&held.write);
-            match self.roles.voice(devices.iter().map(SwitchName::as_str)) {
-                Voice::Ours(_) => self.write(held.write),
-                // Unless something newer came meanwhile.
-                _ => _ = self.held.lock().entry(key).or_insert(held),
-            }
-        }
-    }
-
-    pub fn put(&self, resource: impl Into<AnyResource>) {
-        self.write(Write::Put(resource.into()));
+    fn voice(&self, write: &Write) -> Voice {
+        let devices = self.devices(write);
+        self.roles.voice(devices.iter().map(SwitchName::as_str))
     }
 
     /// The switches whose masters may say this.
@@ -131,6 +158,15 @@ impl Observer {
                 _ => of_key(key),
             },
         }
+    }
+}
+
+/// What an operation of the writer says.
+fn write_of(op: &Op) -> Option<Write> {
+    let key: Key = op.key().parse().ok()?;
+    match op {
+        Op::Put { value, .. } => AnyResource::decode(key.kind, value).ok().map(Write::Put),
+        _ => Some(Write::Delete(key)),
     }
 }
 

@@ -43,6 +43,7 @@ struct Shared {
     wake: Notify,
     commits: AtomicU64,
     refused: AtomicU64,
+    too_late: Box<dyn Fn(Op) + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -60,6 +61,15 @@ type Guarded = (Op, Option<Compare>);
 impl BatchWriter {
     /// Starts the writer's task on the current tokio runtime.
     pub fn spawn(store: Arc<dyn Store>, options: BatchOptions) -> Self {
+        Self::spawn_with(store, options, |_| {})
+    }
+
+    /// The same; `too_late` is given what was dropped because its guard did not hold, before anything newer is written.
+    pub fn spawn_with(
+        store: Arc<dyn Store>,
+        options: BatchOptions,
+        too_late: impl Fn(Op) + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
             store,
             options,
@@ -67,6 +77,7 @@ impl BatchWriter {
             wake: Notify::new(),
             commits: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            too_late: Box::new(too_late),
         });
         let (done, written) = watch::channel(0);
         tokio::spawn(run(shared.clone(), done));
@@ -78,7 +89,7 @@ impl BatchWriter {
     /// # Errors
     /// `TooLarge` when the key, the value or the number of pending changes exceeds its limit.
     pub fn put(&self, key: impl Into<Key>, value: impl Into<Bytes>) -> Result<()> {
-        self.enter(Op::put(key, value), None)
+        self.enter(Op::put(key, value), None, false)
     }
 
     /// Writes a key soon, bound to a lease.
@@ -86,7 +97,7 @@ impl BatchWriter {
     /// # Errors
     /// As `put`. If the lease is gone when the write happens, the change is dropped and counted.
     pub fn put_leased(&self, key: impl Into<Key>, value: impl Into<Bytes>, lease: LeaseId) -> Result<()> {
-        self.enter(Op::put_leased(key, value, lease), None)
+        self.enter(Op::put_leased(key, value, lease), None, false)
     }
 
     /// Removes a key soon.
@@ -94,7 +105,7 @@ impl BatchWriter {
     /// # Errors
     /// As `put`.
     pub fn delete(&self, key: impl Into<Key>) -> Result<()> {
-        self.enter(Op::delete(key), None)
+        self.enter(Op::delete(key), None, false)
     }
 
     /// Does one thing soon, whatever it is.
@@ -102,7 +113,7 @@ impl BatchWriter {
     /// # Errors
     /// As `put`.
     pub fn change(&self, op: Op) -> Result<()> {
-        self.enter(op, None)
+        self.enter(op, None, false)
     }
 
     /// Does one thing soon, if `guard` holds then; else it is dropped and counted as refused.
@@ -110,14 +121,25 @@ impl BatchWriter {
     /// # Errors
     /// As `put`.
     pub fn guarded(&self, op: Op, guard: Compare) -> Result<()> {
-        self.enter(op, Some(guard))
+        self.enter(op, Some(guard), false)
     }
 
-    fn enter(&self, op: Op, guard: Option<Compare>) -> Result<()> {
+    /// The same for what was dropped before: a newer change of its key that waits counts instead.
+    ///
+    /// # Errors
+    /// As `put`.
+    pub fn again(&self, op: Op, guard: Compare) -> Result<()> {
+        self.enter(op, Some(guard), true)
+    }
+
+    fn enter(&self, op: Op, guard: Option<Compare>, older: bool) -> Result<()> {
         check::txn(&Txn::new().then(op.clone()), &self.shared.store.limits())?;
         let limit = self.shared.options.max_pending;
         let wake = {
             let mut pending = self.shared.pending.lock();
+            if older && pending.changes.contains_key(op.key()) {
+                return Ok(());
+            }
             if pending.changes.len() >= limit && !pending.changes.contains_key(op.key()) {
                 return Err(Error::TooLarge {
                     what: "changes waiting to be written",
@@ -254,6 +276,7 @@ impl Shared {
                 Ok(_) => {
                     tracing::info!(ops = part.len(), guard = ?part[0].1, "observations came too late");
                     self.refused.fetch_add(part.len() as u64, Ordering::Relaxed);
+                    part.into_iter().for_each(|(op, _)| (self.too_late)(op));
                 }
                 Err(error) if error.is_retryable() || matches!(error, Error::Unauthorized { .. }) => {
                     if self.pending.lock().closed {

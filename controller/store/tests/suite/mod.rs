@@ -47,6 +47,7 @@ macro_rules! suite {
             writing::batches_of_observations,
             writing::batch_writer_waits_out_an_outage,
             writing::batch_writer_drops_only_the_bad,
+            writing::batch_writer_gives_back_what_came_too_late,
             reading::listing_in_key_order,
             reading::the_past_is_kept,
             reading::pages_are_of_one_revision,

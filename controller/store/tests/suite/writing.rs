@@ -247,3 +247,27 @@ pub async fn batch_writer_drops_only_the_bad(store: Arc<dyn Store>) {
     assert_eq!(store.range("k/", None).await.unwrap().entries.len(), 20);
     assert_eq!(writer.refused(), 1);
 }
+
+pub async fn batch_writer_gives_back_what_came_too_late(store: Arc<dyn Store>) {
+    let old = store.put("term", b("1")).await.unwrap();
+    let (back, returned) = std::sync::mpsc::channel();
+    let writer = BatchWriter::spawn_with(store.clone(), BatchOptions::default(), move |op| back.send(op).unwrap());
+    let new = store.put("term", b("2")).await.unwrap();
+    let guard = |revision| Compare::at("term", revision);
+    writer.guarded(Op::put("late", "old"), guard(old)).unwrap();
+    writer.guarded(Op::put("right", "1"), guard(new)).unwrap();
+    soon("the flush", writer.flush()).await.unwrap();
+    let op = returned.try_recv().unwrap();
+    assert_eq!(op, Op::put("late", "old"));
+    assert!(returned.try_recv().is_err());
+    assert_eq!(store.get("late").await.unwrap(), None);
+    assert_eq!(store.get("right").await.unwrap().unwrap().value, b("1"));
+    // Said again it is written, unless something newer waits.
+    writer.again(op.clone(), guard(new)).unwrap();
+    soon("the flush", writer.flush()).await.unwrap();
+    assert_eq!(store.get("late").await.unwrap().unwrap().value, b("old"));
+    writer.guarded(Op::put("late", "new"), guard(new)).unwrap();
+    writer.again(op, guard(new)).unwrap();
+    soon("the flush", writer.flush()).await.unwrap();
+    assert_eq!(store.get("late").await.unwrap().unwrap().value, b("new"));
+}
