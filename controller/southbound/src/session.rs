@@ -498,7 +498,8 @@ impl Session {
                 self.out.push_back(Output::GetPipeline { all: true });
             }
             (State::Checking(_), Ok(PipelineSeen::Different)) => self.push(true, now),
-            (State::Checking(_), Err(f)) if none(&f) => self.push(true, now),
+            // There is nothing to keep; BMv2 ends with a segmentation fault when asked to.
+            (State::Checking(_), Err(f)) if none(&f) => self.push(false, now),
             (State::Checking(_), Err(f)) => self.down(f, now),
             (State::Standby | State::Ready, Err(f)) if !none(&f) => self.down(f, now),
             (State::Ready, Ok(PipelineSeen::Different | PipelineSeen::OtherCookie) | Err(_)) => {
