@@ -21,6 +21,9 @@ const ICMPV6: u8 = 58;
 const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 const LLDP: u16 = 0x88cc;
+/// Echo packets of the link machine, which come back from spines: `pergola_discovery::links::echo` has the same.
+const ECHO_PORT: u16 = 3785;
+const ECHO_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 
 /// Rules of the fabric's own stand above all policies: 65535 is the highest priority a policy has.
 const GENERAL: u32 = 70_000;
@@ -51,6 +54,7 @@ impl App for Punt {
         let cause = Key::new(Kind::Switch, &switch.name);
         let mut rules = vec![lldp()];
         if switch.is_leaf() {
+            rules.push(echo());
             rules.extend(host_rules());
         }
         for rule in rules {
@@ -83,6 +87,19 @@ const COPY_V6: acl_ipv6::Act = acl_ipv6::Act::AclCopyV6 { punt_id: reserved::PUN
 /// Never forwarded (IEEE 802.1Q 8.6.3).
 fn lldp() -> Rule {
     Rule::V4(acl::Key { eth_type: is(LLDP), priority: SPECIAL, ..acl::ANY }, PUNT)
+}
+
+/// Never forwarded either: the address is nobody's (RFC 7600 4.8).
+fn echo() -> Rule {
+    let key = acl::Key {
+        eth_type: is(IPV4),
+        ipv4_dst: is(ECHO_ADDRESS),
+        ip_proto: is(UDP),
+        l4_dport: is(ECHO_PORT),
+        priority: SPECIAL,
+        ..acl::ANY
+    };
+    Rule::V4(key, PUNT)
 }
 
 /// What tells of hosts and groups. Questions to everybody who has an address go to the controller alone, which answers

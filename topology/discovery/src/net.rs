@@ -185,6 +185,11 @@ pub trait Net {
     /// The router MAC of a switch: source of everything that the fabric itself sends to hosts there.
     fn router_mac(&self, device: &str) -> Option<Mac>;
 
+    /// The label under which `far`, a spine, sends a packet back to the leaf `near`; `None` when it would not.
+    fn echo_label(&self, _near: &str, _far: &str) -> Option<u32> {
+        None
+    }
+
     /// Whether a MAC address is the router MAC of any switch.
     fn is_router_mac(&self, mac: Mac) -> bool;
 

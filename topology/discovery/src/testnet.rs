@@ -94,6 +94,11 @@ impl Net for TestNet {
         self.router_macs.get(device).copied()
     }
 
+    fn echo_label(&self, near: &str, far: &str) -> Option<u32> {
+        let number = self.router_macs.get(near)?.0[5];
+        (near.starts_with("leaf") && far.starts_with("spine")).then(|| u32::from(number))
+    }
+
     fn is_router_mac(&self, mac: Mac) -> bool {
         self.router_macs.values().any(|m| *m == mac)
     }

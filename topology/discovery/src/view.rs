@@ -169,6 +169,12 @@ impl Net for ViewNet<'_> {
         Some(self.0.gateway_mac(switch).into())
     }
 
+    fn echo_label(&self, near: &str, far: &str) -> Option<u32> {
+        let switch = |name: &str| self.0.switch(&SwitchName::new(name).ok()?);
+        let (near, far) = (switch(near)?, switch(far)?);
+        (near.is_leaf() && !far.is_leaf()).then(|| near.node_label.get())
+    }
+
     fn is_router_mac(&self, mac: Mac) -> bool {
         let mac = MacAddr::from(mac);
         self.0.site().is_some_and(|s| s.anycast_mac == Some(mac)) || self.0.switches().any(|s| s.router_mac == mac)

@@ -2,7 +2,8 @@
 //!
 //! A port *hears* another port while signed frames of it arrive. A link is up when both ends hear one another, neither
 //! end is down by its switch's word, and it is intended. It goes down when an end goes down, when one hears another
-//! port, or when frames stay away, the last only where not both switches report port states themselves.
+//! port, or when frames stay away that were sent: a controller that lost a switch, or stood still itself, learns nothing
+//! from silence. Of a spine without a session the leaves ask whether it still forwards (see [`echo`]).
 //!
 //! ```text
 //!            signed frame            both hear, intended, not down
@@ -11,6 +12,7 @@
 //!     └──── N intervals ─────┘  └──── port down / recabled / silent ───┘
 //! ```
 
+pub mod echo;
 mod port;
 mod receive;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use crate::machine::{
 use crate::net::{Net, PortRef};
 use crate::timers::{Jitter, Timers};
 use crate::wire::lldp::{Key, NEAREST_BRIDGE};
-use crate::wire::{ETH_LLDP, Mac};
+use crate::wire::{ETH_IPV4, ETH_LLDP, Mac};
 use port::{Slot, SlotId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,14 +36,12 @@ pub struct LinksConfig {
     pub interval: Nanos,
     /// Each interval is shortened by up to so many percent, so that ports do not send in step.
     pub jitter_percent: u8,
-    /// A neighbour is lost after so many intervals without a frame.
+    /// A neighbour is lost after so many frames that did not arrive, and as many intervals.
     pub missed: u32,
     /// Frames sent at a tenth of the interval after a port came up.
     pub fast_count: u8,
     /// Signed time and ours may differ by so much; older frames are replays.
     pub window: Nanos,
-    /// Neighbours of a device that we lost the session to are believed in for so long.
-    pub disconnect_hold: Nanos,
     /// Unix time, in nanoseconds, of the caller's time 0.
     pub epoch_unix_ns: u64,
     /// The first signs, all verify: so a key can be changed without losing a link. Empty: nothing is sent or believed.
@@ -59,7 +59,6 @@ impl LinksConfig {
             missed: 3,
             fast_count: 4,
             window: 5 * SECONDS,
-            disconnect_hold: 3 * SECONDS,
             epoch_unix_ns,
             keys,
             accept_undeclared: false,
@@ -85,8 +84,6 @@ enum Due {
 #[derive(Debug, Default)]
 struct Device {
     connected: bool,
-    /// When the session was lost.
-    lost_at: Nanos,
     /// It reports port states itself.
     reports: bool,
     router_mac: Option<Mac>,
@@ -101,6 +98,7 @@ struct Count {
     forged: u64,
     replayed: u64,
     malformed: u64,
+    echoed: u64,
 }
 
 /// The LLDP machine.
@@ -182,6 +180,7 @@ impl Links {
             {
                 let peer = self.slot(&peer);
                 self.slots[id].intended = Some(peer);
+                self.slots[id].echo_label = net.echo_label(&at.device, &self.slots[peer].at.device);
             }
             if self.slots[id].sends && !self.slots[id].sending {
                 // 2,000 ports start within 100 ms and not all at once.
@@ -267,9 +266,11 @@ impl Links {
         // Both directions must be heard again before the link is used again.
         let peers = [self.slots[id].link, self.slots[id].heard.map(|h| h.from)];
         self.link_down(id, LinkLoss::PortDown, out);
+        self.set_alarm(id, AlarmKind::LldpSilent, None, out);
         self.slots[id].heard = None;
         self.judge_cabling(id, out);
         for peer in peers.into_iter().flatten() {
+            self.set_alarm(peer, AlarmKind::LldpSilent, None, out);
             if self.slots[peer].heard.is_some_and(|h| h.from == id) {
                 self.slots[peer].heard = None;
                 self.judge_cabling(peer, out);
@@ -284,16 +285,19 @@ impl Links {
             return;
         }
         device.connected = connected;
-        if !connected {
-            device.lost_at = now;
-            return;
-        }
         for id in device.ports.clone() {
-            self.slots[id].fast = self.config.fast_count;
-            self.send_soon(id, now);
-            // The neighbours' frames could not reach us meanwhile.
-            if let Some(h) = &mut self.slots[id].heard {
-                h.at = now;
+            if connected {
+                self.slots[id].fast = self.config.fast_count;
+                self.send_soon(id, now);
+            }
+            // What was sent from here on counts, in both directions.
+            let far = self.slots[id].heard.map(|h| h.from).or(self.slots[id].link);
+            for end in [Some(id), far].into_iter().flatten() {
+                let s = &mut self.slots[end];
+                (s.unheard, s.unechoed) = (0, 0);
+                if let Some(h) = &mut s.heard {
+                    h.at = now;
+                }
             }
         }
     }
@@ -313,6 +317,7 @@ impl Links {
             self.slots[peer].link = Some(id);
             for end in [id, peer] {
                 self.set_alarm(end, AlarmKind::OneWay, None, out);
+                self.set_alarm(end, AlarmKind::LldpSilent, None, out);
             }
             let (a, b) = self.ends(id, peer);
             out.push(Output::Observe(Observation::LinkUp { a, b }));
@@ -344,6 +349,21 @@ impl Links {
         out.push(Output::Observe(Observation::LinkDown { a, b, why }));
     }
 
+    /// Whether frames of `from` should have arrived at `id` and did not.
+    fn is_lost(&self, id: SlotId, from: SlotId) -> bool {
+        let connected = |s: &Slot| self.devices.get(&s.at.device).is_some_and(|d| d.connected);
+        let (here, there) = (&self.slots[id], &self.slots[from]);
+        if !there.present || !there.sends || there.oper == Some(false) {
+            return true;
+        }
+        let missed = self.config.missed.max(1);
+        match (connected(here), connected(there)) {
+            (true, true) => there.unheard >= missed,
+            (true, false) => here.link == Some(from) && here.unechoed >= missed,
+            _ => false,
+        }
+    }
+
     /// The neighbour of `id` was not heard for long.
     fn expire(&mut self, id: SlotId, now: Nanos, out: &mut Vec<Output>) {
         self.slots[id].expiring = None;
@@ -351,31 +371,24 @@ impl Links {
             self.judge_cabling(id, out);
             return;
         };
-        let mut deadline = heard.at + self.config.hold();
-        // Without a session on either side frames cannot arrive, which says little about the link.
-        for end in [id, heard.from] {
-            if let Some(d) = self.devices.get(&self.slots[end].at.device)
-                && !d.connected
-                && d.lost_at >= heard.at
-            {
-                deadline = deadline.max(d.lost_at + self.config.disconnect_hold);
-            }
-        }
-        if deadline > now {
-            self.slots[id].expiring = Some(self.timers.add(deadline, (Due::Expire, id)));
+        let deadline = heard.at + self.config.hold();
+        if deadline > now || !self.is_lost(id, heard.from) {
+            let again = deadline.max(now + self.config.interval / 2);
+            self.slots[id].expiring = Some(self.timers.add(again, (Due::Expire, id)));
             return;
         }
         self.slots[id].heard = None;
         if self.slots[id].link == Some(heard.from) {
+            // Both ends have to be heard again.
+            self.slots[heard.from].heard = None;
+            self.link_down(id, LinkLoss::Silent, out);
             if self.reports(id) && self.reports(heard.from) {
-                let (a, b) = self.ends(id, heard.from);
                 let text = format!(
-                    "LLDP does not pass from {} to {}; both switches say {a} and {b} are up",
-                    self.slots[heard.from].at, self.slots[id].at
+                    "nothing passes from {from} to {to}; their switches say both ports are up; the link is not used",
+                    from = self.slots[heard.from].at,
+                    to = self.slots[id].at
                 );
                 self.set_alarm(id, AlarmKind::LldpSilent, Some(text), out);
-            } else {
-                self.link_down(id, LinkLoss::Silent, out);
             }
         }
         self.set_alarm(id, AlarmKind::OneWay, None, out);
@@ -422,12 +435,16 @@ impl PacketMachine for Links {
     }
 
     fn wants(&self) -> Vec<Punt> {
-        vec![Punt::ether(ETH_LLDP, PuntTo::Mac(NEAREST_BRIDGE), PuntAction::Trap)]
+        vec![
+            Punt::ether(ETH_LLDP, PuntTo::Mac(NEAREST_BRIDGE), PuntAction::Trap),
+            Punt::udp(ETH_IPV4, echo::ECHO_PORT, PuntTo::Unicast, PuntAction::Trap),
+        ]
     }
 
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
             Input::PacketIn { at, frame, .. } if frame.ether_type == ETH_LLDP => self.receive(at, frame, now, out),
+            Input::PacketIn { at, frame, .. } if frame.ether_type == ETH_IPV4 => self.echoed(at, frame, now),
             Input::PacketIn { .. } => {}
             Input::Port { at, up } => self.port_state(at, *up, now, out),
             Input::Device { device, connected } => self.device_state(device, *connected, now),
@@ -454,6 +471,7 @@ impl PacketMachine for Links {
             ("forged", c.forged),
             ("replayed", c.replayed),
             ("malformed", c.malformed),
+            ("echoed", c.echoed),
         ]
     }
 }

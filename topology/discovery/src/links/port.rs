@@ -23,6 +23,11 @@ pub(super) struct Slot {
     /// Fabric or unknown port, enabled.
     pub sends: bool,
     pub intended: Option<SlotId>,
+    /// The label under which the intended neighbour sends back what this port sends it.
+    pub echo_label: Option<u32>,
+    /// LLDP frames sent since one of them was heard, and echo packets sent since one came back.
+    pub unheard: u32,
+    pub unechoed: u32,
     /// What the switch says; `None` when it says nothing.
     pub oper: Option<bool>,
     pub heard: Option<Heard>,
@@ -51,6 +56,9 @@ impl Slot {
             present: false,
             sends: false,
             intended: None,
+            echo_label: None,
+            unheard: 0,
+            unechoed: 0,
             oper: None,
             heard: None,
             link: None,
@@ -101,15 +109,23 @@ impl Links {
         let (Some(key), Some(device)) = (c.keys.first(), self.devices.get(&s.at.device)) else { return };
         let (true, Some(mac)) = (device.connected && s.oper != Some(false), device.router_mac) else { return };
         self.sequence += 1;
-        let unit = Lldp {
-            chassis: Id::Local(s.at.device.to_string()),
-            port: Id::Local(s.at.port.to_string()),
-            ttl_s: u16::try_from(c.hold().div_ceil(crate::machine::SECONDS)).unwrap_or(u16::MAX),
+        let unit = self.unit(id).signed(key, c.epoch_unix_ns.wrapping_add(now), self.sequence);
+        self.count.sent += 1;
+        let s = &mut self.slots[id];
+        s.unheard = s.unheard.saturating_add(1);
+        out.push(Output::PacketOut { at: s.at.clone(), frame: frame(mac, &unit) });
+        self.send_echo(id, mac, now, out);
+    }
+
+    /// What a port says of itself.
+    pub(super) fn unit(&self, id: SlotId) -> Lldp {
+        let at = &self.slots[id].at;
+        Lldp {
+            chassis: Id::Local(at.device.to_string()),
+            port: Id::Local(at.port.to_string()),
+            ttl_s: u16::try_from(self.config.hold().div_ceil(crate::machine::SECONDS)).unwrap_or(u16::MAX),
             system_name: None,
             signature: None,
-        };
-        let unit = unit.signed(key, c.epoch_unix_ns.wrapping_add(now), self.sequence);
-        self.count.sent += 1;
-        out.push(Output::PacketOut { at: s.at.clone(), frame: frame(mac, &unit) });
+        }
     }
 }

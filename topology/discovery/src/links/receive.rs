@@ -14,10 +14,7 @@ impl Links {
             self.count.malformed += 1;
             return;
         };
-        let sender = match (&unit.chassis, &unit.port) {
-            (Id::Local(device), Id::Local(port)) => PortRef::parse(&format!("{device}/{port}")),
-            _ => None,
-        };
+        let sender = sender(&unit);
         let ours = sender.as_ref().is_some_and(|s| self.devices.contains_key(&s.device));
         let Some(signature) = unit.signature else {
             self.count.unsigned += 1;
@@ -54,6 +51,14 @@ impl Links {
         self.heard(id, from, now, out);
     }
 
+    /// Who signed this within the window; `None` when it was not one of us.
+    pub(super) fn genuine(&self, payload: &[u8], now: Nanos) -> Option<PortRef> {
+        let unit = Lldp::parse(payload).ok()?;
+        let wall = self.config.epoch_unix_ns.wrapping_add(now);
+        let fresh = wall.abs_diff(unit.signature.as_ref()?.time_ns) <= self.config.window;
+        (fresh && self.config.keys.iter().any(|k| k.verify(payload))).then(|| sender(&unit))?
+    }
+
     fn heard(&mut self, id: SlotId, from: SlotId, now: Nanos, out: &mut Vec<Output>) {
         if self.slots[id].oper == Some(false) {
             return; // in flight while the port went down
@@ -87,6 +92,7 @@ impl Links {
 
     /// Notes that `id` hears `from`.
     pub(super) fn hear(&mut self, id: SlotId, from: SlotId, now: Nanos) {
+        self.slots[from].unheard = 0;
         let s = &mut self.slots[id];
         match &mut s.heard {
             Some(h) if h.from == from => h.at = now,
@@ -158,5 +164,12 @@ impl Links {
         } else {
             self.timers.add(last + CALM_AFTER, (Due::Calm, id));
         }
+    }
+}
+
+fn sender(unit: &Lldp) -> Option<PortRef> {
+    match (&unit.chassis, &unit.port) {
+        (Id::Local(device), Id::Local(port)) => PortRef::parse(&format!("{device}/{port}")),
+        _ => None,
     }
 }

@@ -23,6 +23,8 @@ struct World {
     cables: HashMap<PortRef, PortRef>,
     /// Directions that lose everything.
     cut: HashSet<PortRef>,
+    /// Switches that forward nothing.
+    dead: HashSet<String>,
     now: Nanos,
     seen: Vec<Output>,
     sent: Vec<(PortRef, Vec<u8>)>,
@@ -37,7 +39,17 @@ impl World {
             cables.insert(b.clone(), a.clone());
         }
         let machine = Links::new(LinksConfig::new(vec![key()], EPOCH));
-        World { net, machine, cables, cut: HashSet::new(), now: SECONDS, seen: vec![], sent: vec![], wakeups: 0 }
+        World {
+            net,
+            machine,
+            cables,
+            cut: HashSet::new(),
+            dead: HashSet::new(),
+            now: SECONDS,
+            seen: vec![],
+            sent: vec![],
+            wakeups: 0,
+        }
     }
 
     fn start(mut self) -> Self {
@@ -61,8 +73,13 @@ impl World {
                     self.sent.push((at.clone(), frame.clone()));
                     if let Some(to) = self.cables.get(&at).cloned()
                         && !self.cut.contains(&at)
+                        && !self.dead.contains(&*to.device)
                     {
-                        self.arrive(&to, &frame, &mut out);
+                        match reflected(&frame) {
+                            Some(back) if !self.cut.contains(&to) => self.arrive(&at, &back, &mut out),
+                            Some(_) => {}
+                            None => self.arrive(&to, &frame, &mut out),
+                        }
                     }
                 }
                 other => self.seen.push(other),
@@ -130,6 +147,14 @@ impl World {
     }
 }
 
+/// What a spine sends back to a leaf whose label a frame bears.
+fn reflected(bytes: &[u8]) -> Option<Vec<u8>> {
+    (bytes[12..14] == [0x88, 0x47]).then(|| {
+        assert_eq!(bytes[16] & 1, 1, "one label");
+        [&bytes[6..12], &bytes[..6], &[8, 0], &bytes[18..]].concat()
+    })
+}
+
 fn two_by_two() -> TestNet {
     let mut n = TestNet::default();
     n.switch("leaf1", 1).switch("leaf2", 2).switch("spine1", 3).switch("spine2", 4);
@@ -194,19 +219,40 @@ fn port_state_counts_at_once_and_needs_fresh_frames_to_return() {
 }
 
 #[test]
-fn with_gnmi_at_both_ends_silence_is_an_alarm_and_no_loss() {
+fn a_silent_cut_takes_the_link_down_though_both_ports_are_up() {
     let mut w = World::new(two_by_two()).start();
     for at in [p("leaf1", 1), p("spine1", 1)] {
         w.port(&at, true);
     }
     w.run(10 * SECONDS);
-    w.cut.insert(p("spine1", 1));
-    w.run(20 * SECONDS);
+    // One way only, the other way only, and both.
+    for cut in [&[p("spine1", 1)][..], &[p("leaf1", 1)], &[p("leaf1", 1), p("spine1", 1)]] {
+        w.seen.clear();
+        w.cut.extend(cut.iter().cloned());
+        w.run(2 * SECONDS);
+        assert_eq!(w.links(), ALL, "{cut:?}");
+        w.run(2 * SECONDS);
+        assert_eq!(w.links(), &ALL[1..], "{cut:?}");
+        assert_eq!(w.downs(), [LinkLoss::Silent]);
+        let silent = w.alarms().into_iter().filter(|a| a.0 == AlarmKind::LldpSilent).collect::<Vec<_>>();
+        assert!(!silent.is_empty() && silent[0].2.contains("is not used"), "{silent:?}");
+        w.run(20 * SECONDS);
+        assert_eq!(w.links(), &ALL[1..], "{cut:?}");
+        w.cut.clear();
+        w.run(1100 * MILLIS);
+        assert_eq!(w.links(), ALL, "{cut:?}");
+        assert!(w.alarms().is_empty(), "{:?}", w.alarms());
+    }
+}
+
+#[test]
+fn a_controller_that_stood_still_takes_nothing_down() {
+    let mut w = World::new(two_by_two()).start();
+    w.run(10 * SECONDS);
+    w.now += 60 * SECONDS;
+    w.run(10 * SECONDS);
     assert_eq!(w.links(), ALL);
-    assert!(w.alarms().iter().any(|a| a.0 == AlarmKind::LldpSilent && a.1 == "leaf1/1"), "{:?}", w.alarms());
-    w.cut.clear();
-    w.run(2 * SECONDS);
-    assert!(w.alarms().is_empty());
+    assert!(w.downs().is_empty());
 }
 
 #[test]
@@ -348,19 +394,55 @@ fn restart_keeps_known_links_without_a_word() {
 }
 
 #[test]
-fn a_lost_session_is_waited_for_before_links_are_given_up() {
+fn a_switch_without_session_keeps_its_links_as_long_as_it_forwards() {
     let mut w = World::new(two_by_two()).start();
     w.run(10 * SECONDS);
     w.input(&Input::Device { device: "spine1", connected: false });
-    w.run(2900 * MILLIS);
-    assert_eq!(w.links(), ALL);
+    w.run(60 * SECONDS);
+    assert_eq!(w.links(), ALL, "the spine sends back what the leaves send it");
     w.input(&Input::Device { device: "spine1", connected: true });
     w.run(10 * SECONDS);
+    // A leaf sends nothing back: it is believed in.
+    w.input(&Input::Device { device: "leaf1", connected: false });
+    w.run(60 * SECONDS);
     assert_eq!(w.links(), ALL);
+    // Nor does anything follow when all are lost, as at the start.
+    for device in ["leaf2", "spine1", "spine2"] {
+        w.input(&Input::Device { device, connected: false });
+    }
+    w.run(60 * SECONDS);
+    assert_eq!(w.links(), ALL);
+    for device in ["leaf1", "leaf2", "spine1", "spine2"] {
+        w.input(&Input::Device { device, connected: true });
+    }
+    w.run(10 * SECONDS);
     assert!(w.downs().is_empty());
-    // and when it does not return (a switch without gNMI that died), they go
+    // Its program dies with its ports lit.
+    w.dead.insert("spine1".into());
     w.input(&Input::Device { device: "spine1", connected: false });
-    w.run(8 * SECONDS);
+    w.run(4 * SECONDS);
+    assert_eq!(w.links(), ["leaf1/2~spine2/1", "leaf2/2~spine2/2"]);
+    w.run(20 * SECONDS);
+    w.dead.clear();
+    w.input(&Input::Device { device: "spine1", connected: true });
+    w.run(100 * MILLIS);
+    assert_eq!(w.links(), ALL);
+}
+
+#[test]
+fn an_echo_that_nobody_signed_proves_nothing() {
+    let mut w = World::new(two_by_two()).start();
+    w.run(10 * SECONDS);
+    w.dead.insert("spine1".into());
+    w.input(&Input::Device { device: "spine1", connected: false });
+    let wrong = Key::new(1, b"another key than ours").unwrap();
+    for n in 0..8 {
+        w.run(500 * MILLIS);
+        let unit = w.machine.unit(w.machine.by_port[&p("leaf1", 1)]).signed(&wrong, EPOCH + w.now, 5000 + n);
+        let link = crate::wire::ip::Link { dst: Mac([2; 6]), src: Mac([4; 6]), tags: crate::wire::Tags::None };
+        let end = (std::net::IpAddr::V4(echo::ECHO_ADDRESS), echo::ECHO_PORT);
+        w.inject(&p("leaf1", 1), &crate::wire::ip::udp(link, end, end, &unit).unwrap());
+    }
     assert_eq!(w.links(), ["leaf1/2~spine2/1", "leaf2/2~spine2/2"]);
 }
 

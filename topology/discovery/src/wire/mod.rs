@@ -19,6 +19,7 @@ use std::str::FromStr;
 pub const ETH_IPV4: u16 = 0x0800;
 pub const ETH_ARP: u16 = 0x0806;
 pub const ETH_IPV6: u16 = 0x86dd;
+pub const ETH_MPLS: u16 = 0x8847;
 pub const ETH_LLDP: u16 = 0x88cc;
 
 /// A frame or message that does not follow its standard.
