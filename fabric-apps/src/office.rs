@@ -14,6 +14,12 @@ pub fn vrf(domain: &DomainName) -> u16 {
     if domain.is_default() { 0 } else { 1 + (hash(domain.as_str().as_bytes()) % 0xfffe) as u16 }
 }
 
+/// The label under which a packet of a routing domain other than the default one goes to a leaf: it is routed in that
+/// domain there. Below the labels of hosts; a clash with one of a switch's own is reported as a conflict.
+pub fn domain_label(vrf: u16) -> u32 {
+    0x7_0000 | u32::from(vrf)
+}
+
 /// The routing domain of a VLAN.
 pub fn vrf_of_vlan(view: &View, vlan: VlanId) -> u16 {
     view.subnet_of_vlan(vlan).map_or(0, |subnet| vrf(&subnet.domain))
@@ -48,6 +54,27 @@ pub mod next_id {
     pub fn pair(a: NodeLabel, b: NodeLabel) -> u32 {
         let (a, b) = (a.get().min(b.get()), a.get().max(b.get()));
         0x2000_0000 | (hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
+    }
+
+    /// IP packets of a routing domain, as its number, to a switch.
+    pub fn node_in(vrf: u16, label: NodeLabel) -> u32 {
+        match vrf {
+            0 => node(label),
+            _ => in_domain(vrf, &[label.get()]),
+        }
+    }
+
+    /// The same to the two leaves of a pair.
+    pub fn pair_in(vrf: u16, a: NodeLabel, b: NodeLabel) -> u32 {
+        match vrf {
+            0 => pair(a, b),
+            _ => in_domain(vrf, &[a.get().min(b.get()), a.get().max(b.get())]),
+        }
+    }
+
+    fn in_domain(vrf: u16, labels: &[u32]) -> u32 {
+        let bytes: Vec<u8> = vrf.to_be_bytes().into_iter().chain(labels.iter().flat_map(|l| l.to_be_bytes())).collect();
+        0x1000_0000 | (hash(&bytes) as u32 & 0x0fff_ffff)
     }
 
     /// One host, whatever a packet's own destination is.

@@ -8,16 +8,21 @@
 //! | `next_hashed[node(N)]`, for IP | to_neighbour | to_node, pushes label N |
 //! | `next_hashed[transit(N)]`, for labelled | to_neighbour | to_neighbour |
 //! | `mpls[N]` | pop_and_next transit(N) | keep_and_next transit(N) |
+//!
+//! Packets of a routing domain other than the default one carry a second label below, the domain's, by which the far leaf
+//! knows where to route them: `next_mpls[node(domain, N)]` pushes it, `mpls[domain]` there takes it off. Spines know
+//! nothing of domains.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pergola_graph::Fabric as Graph;
-use pergola_model::{ChangedKey, Key, Kind, Switch, SwitchName, View};
+use pergola_model::{ChangedKey, DomainName, Key, Kind, Subnet, Switch, SwitchName, View};
 use pergola_pipeline::table::one_shot;
-use pergola_pipeline::tables::{mpls, next_hashed};
+use pergola_pipeline::tables::{mpls, next_hashed, next_mpls};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{mac, next_id, port_number, unit};
+use crate::office::{domain_label, mac, next_id, port_number, unit, vrf};
 
 /// A weighted way out with its watch port.
 pub type Member = (next_hashed::Act, u32, Option<u16>);
@@ -26,6 +31,7 @@ pub struct Segments;
 
 const NODE: &str = "node";
 const PAIR: &str = "pair";
+const DOMAIN: &str = "domain";
 
 impl App for Segments {
     fn name(&self) -> &'static str {
@@ -39,18 +45,28 @@ impl App for Segments {
                 out.insert(Unit::names(PAIR, a.name.as_str(), b.name.as_str()));
             }
         }
+        out.extend(view.subnets().filter_map(|s| domain_unit(s)));
     }
 
     fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
         if moves_paths(new, change) {
             self.units(old, out);
             self.units(new, out);
+        } else if change.key.kind == Kind::Subnet
+            && let Ok(name) = change.key.name.parse()
+        {
+            out.extend([old, new].into_iter().filter_map(|view| domain_unit(view.subnet(&name)?)));
         }
     }
 
     fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         let paths = Graph::of(view);
         match &unit.id {
+            UnitId::Name(name) if unit.kind == DOMAIN => {
+                if let Ok(domain) = name.parse() {
+                    plan_domain(view, &paths, &domain, out);
+                }
+            }
             UnitId::Name(name) => {
                 let node = name.parse::<SwitchName>().ok().and_then(|n| view.switch(&n));
                 if let Some(node) = node {
@@ -153,6 +169,39 @@ fn plan_node(view: &View, paths: &Graph, node: &Switch, out: &mut Emitter<'_>) {
 
 fn mpls_key(label: u32) -> mpls::Key {
     mpls::Key { label, priority: 0 }
+}
+
+/// The unit of a subnet's routing domain, if that needs a label.
+fn domain_unit(subnet: &Subnet) -> Option<Unit> {
+    (!subnet.domain.is_default()).then(|| unit(DOMAIN, subnet.domain.as_str()))
+}
+
+/// A routing domain of its own: the ways to every leaf and pair with the domain's label, and what the label means there.
+fn plan_domain(view: &View, paths: &Graph, domain: &DomainName, out: &mut Emitter<'_>) {
+    let Some(subnet) = view.subnets().find(|s| s.domain == *domain) else { return };
+    let (vrf, cause) = (vrf(domain), Key::new(Kind::Subnet, &subnet.name));
+    let label = domain_label(vrf);
+    let send = |from: &Switch, next_id: u32, members: Vec<Member>, out: &mut Emitter<'_>| {
+        if !members.is_empty() {
+            out.emit(&from.name, one_shot(&next_hashed::Key { next_id, priority: 0 }, members), &cause);
+            let act = next_mpls::Act::SetService { label };
+            out.emit(&from.name, next_mpls::entry(next_mpls::Key { next_id, priority: 0 }, act), &cause);
+        }
+    };
+    let mut pairs: BTreeSet<(&SwitchName, &SwitchName)> = BTreeSet::new();
+    for node in view.leaves() {
+        out.emit(&node.name, mpls::entry(mpls_key(label), mpls::Act::PopAndRoute { vrf }), &cause);
+        for from in view.leaves().filter(|from| from.name != node.name) {
+            let members = members_to(view, paths, from, node);
+            send(from, next_id::node_in(vrf, node.node_label), members, out);
+        }
+        let Some((a, b)) = pair_of(view, node).filter(|(a, b)| pairs.insert((&a.name, &b.name))) else { continue };
+        for from in view.leaves().filter(|s| s.name != a.name && s.name != b.name) {
+            let mut members = members_to(view, paths, from, a);
+            members.extend(members_to(view, paths, from, b));
+            send(from, next_id::pair_in(vrf, a.node_label, b.node_label), members, out);
+        }
+    }
 }
 
 /// Towards a dual-homed host: the paths to both leaves, whichever are there.

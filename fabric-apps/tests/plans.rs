@@ -184,3 +184,60 @@ fn a_redirect_names_the_host_on_its_leaf_wherever_the_rule_is() {
     assert_eq!(more(after1, leaf1), [1, 1, 1, 0, 0], "the rule, the label of the host, the ways to its leaf");
     assert_eq!(more(after2, leaf2), [0, 0, 0, 0, 1], "what the label stands for");
 }
+
+#[test]
+fn packets_of_a_domain_carry_its_label_to_the_far_leaf() {
+    let site = "
+site: {name: domains}
+switches: {leaf1: {}, leaf2: {}, leaf3: {pair: leaf4}, leaf4: {pair: leaf3}, spine1: {}}
+links: [[leaf1/1, spine1/1], [leaf2/1, spine1/2], [leaf3/1, spine1/3], [leaf4/1, spine1/4], [leaf3/2, leaf4/2]]
+subnets:
+  a: {vlan: 10, domain: gold, gateways: [10.0.1.1/24]}
+  b: {vlan: 20, domain: gold, gateways: [10.0.2.1/24]}
+  c: {vlan: 30, gateways: [10.0.1.1/24]}
+ports:
+  leaf1/11: {untagged: a}
+  leaf2/11: {untagged: b}
+  leaf2/12: {untagged: c}
+  leaf3/11: {untagged: a}
+  leaf4/11: {untagged: a}
+hosts:
+  h1: {port: leaf1/11, ips: [10.0.1.11]}
+  h2: {port: leaf2/11, ips: [10.0.2.12]}
+  h3: {port: leaf2/12, ips: [10.0.1.11]}
+  h4: {port: [leaf3/11, leaf4/11], ips: [10.0.1.14]}
+routes:
+  - {to: 10.9.0.0/16, domain: gold, via: [10.0.1.11, 10.0.2.12]}
+";
+    let parsed = pergola_blueprint::parse(site).unwrap_or_else(|problems| panic!("{problems}"));
+    let (view, resources) = (parsed.view(), parsed.intents().to_vec());
+    let mut planned = planner();
+    planned.plan_all(&view);
+    assert!(planned.conflicts().is_empty(), "{:?}", planned.conflicts().iter().collect::<Vec<_>>());
+    // To each of the other leaves, to the pair, and to next hops elsewhere.
+    assert_eq!(entries(&planned, "leaf1", "next_mpls"), 4);
+    assert_eq!(entries(&planned, "leaf3", "next_mpls"), 3 + 1);
+    assert_eq!(entries(&planned, "spine1", "next_mpls"), 0);
+    // The own label, those of the four other switches, and the domain's.
+    assert_eq!(entries(&planned, "leaf1", "mpls"), 1 + 4 + 1);
+    assert_eq!(entries(&planned, "spine1", "mpls"), 5);
+    // Grown from nothing, piece by piece, it is the same; and without the domain nothing of it is left.
+    let mut grown = planner();
+    let mut now = View::default();
+    grown.plan_all(&now);
+    let gold = |r: &AnyResource| match r {
+        AnyResource::Subnet(s) => !s.domain.is_default(),
+        AnyResource::Route(r) => !r.domain.is_default(),
+        _ => false,
+    };
+    let steps = resources.iter().map(|r| (r, true)).chain(resources.iter().filter(|r| gold(r)).map(|r| (r, false)));
+    for (resource, put) in steps {
+        let (old, key) = (now.clone(), resource.key());
+        let change = if put { now.put(resource.clone()) } else { now.remove(&key) };
+        if let Some(change) = change {
+            grown.apply(&old, &now, [&ChangedKey { key, change }]);
+        }
+        assert_eq!(grown.audit(&now), vec![], "{resource:?}");
+    }
+    assert_eq!(["leaf1", "leaf2", "leaf3"].map(|leaf| entries(&grown, leaf, "next_mpls")), [0; 3]);
+}

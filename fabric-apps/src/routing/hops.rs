@@ -3,14 +3,15 @@
 use pergola_graph::Fabric as Graph;
 use pergola_model::{HopSet, Key, Kind, View};
 use pergola_pipeline::table::one_shot;
-use pergola_pipeline::tables::next_hashed;
+use pergola_pipeline::tables::{next_hashed, next_mpls};
 use pergola_plan::Emitter;
 
-use crate::office::{live_locations, mac, next_id, port};
+use crate::office::{domain_label, live_locations, mac, next_id, port, vrf};
 use crate::segments::{Member, members_to};
 
 /// On every leaf, the ways to those of the next hops that are known. With none known the group is empty and what points
-/// at it is dropped until one appears.
+/// at it is dropped until one appears. A leaf with next hops of its own uses only those: the leaf that a packet goes to
+/// routes it again, and must not send it back.
 pub(super) fn plan(view: &View, paths: &Graph, set: &HopSet, out: &mut Emitter<'_>) {
     // The group stands as long as a route leads through these hops.
     let Some(route) = view.routes_of(set).next() else { return };
@@ -26,7 +27,8 @@ pub(super) fn plan(view: &View, paths: &Graph, set: &HopSet, out: &mut Emitter<'
             host
         })
         .collect();
-    let key = next_hashed::Key { next_id: next_id::hops(set), priority: 0 };
+    let (next_id, vrf) = (next_id::hops(set), vrf(set.domain()));
+    let key = next_hashed::Key { next_id, priority: 0 };
     for leaf in view.leaves() {
         let mut members: Vec<Member> = Vec::new();
         for host in &known {
@@ -39,11 +41,12 @@ pub(super) fn plan(view: &View, paths: &Graph, set: &HopSet, out: &mut Emitter<'
                     eth_dst: mac(host.mac()),
                 };
                 members.push((act, 1, Some(port(at))));
-                continue;
             }
-            for home in live_locations(view, host).filter_map(|p| view.switch(&p.switch)) {
-                members.extend(members_to(view, paths, leaf, home));
-            }
+        }
+        let away = members.is_empty();
+        if away {
+            let homes = known.iter().flat_map(|host| live_locations(view, host));
+            members.extend(homes.filter_map(|p| view.switch(&p.switch)).flat_map(|h| members_to(view, paths, leaf, h)));
         }
         // Two next hops behind one leaf give the same way twice: a weight, not a second member.
         members.sort_unstable_by_key(|m| format!("{m:?}"));
@@ -56,6 +59,10 @@ pub(super) fn plan(view: &View, paths: &Graph, set: &HopSet, out: &mut Emitter<'
         }
         if !merged.is_empty() {
             out.emit(&leaf.name, one_shot(&key, merged), &cause);
+            if away && vrf != 0 {
+                let act = next_mpls::Act::SetService { label: domain_label(vrf) };
+                out.emit(&leaf.name, next_mpls::entry(next_mpls::Key { next_id, priority: 0 }, act), &cause);
+            }
         }
     }
 }

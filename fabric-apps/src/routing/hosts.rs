@@ -14,9 +14,9 @@ pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_>) {
     if homes.is_empty() {
         return;
     }
-    let away = match homes[..] {
-        [a, b] if a.name != b.name => next_id::pair(a.node_label, b.node_label),
-        _ => next_id::node(homes[0].node_label),
+    let away = |vrf| match homes[..] {
+        [a, b] if a.name != b.name => next_id::pair_in(vrf, a.node_label, b.node_label),
+        _ => next_id::node_in(vrf, homes[0].node_label),
     };
     for ip in host.ips() {
         // Addresses nobody routes to, link-local ones among them.
@@ -30,7 +30,7 @@ pub(super) fn plan(view: &View, host: &Host, out: &mut Emitter<'_>) {
                 None => {
                     // Its neighbours in the VLAN reach it through the gateway.
                     out.emit(&leaf.name, answer(vlan_id, ip, view.gateway_mac(leaf), Asked::Host), &cause);
-                    To::Next(away)
+                    To::Next(away(vrf))
                 }
             };
             out.emit(&leaf.name, route(vrf, &prefix, to), &cause);
