@@ -2,13 +2,14 @@
 
 use crate::error::{Doing, LabError};
 use crate::layout;
-use crate::spec::{End, HostSpec, LabSpec};
+use crate::spec::{End, HostSpec, LabSpec, LinkSpec};
 use crate::state::{self, Cut, Process, Role, State};
 use crate::status::Status;
 use crate::sys::iface::Interfaces;
 use crate::sys::netns::NetNs;
-use crate::sys::xdp;
-use crate::{down, ip, replug, up};
+use crate::sys::{rtnetlink, xdp};
+use crate::{down, ip, replug, rootless, up};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,7 +97,8 @@ impl Lab {
     }
 
     /// Cuts a cable: both ends of a cable between switches go down; of a host's cable, the switch's end, and the host loses
-    /// carrier. `Silent`: the ends stay lit and nothing arrives any more.
+    /// carrier. `Silent`: the ends stay lit and nothing arrives any more. At BMv2 both ends become dormant, and nothing
+    /// arrives: it hears nothing on any port while one of its interfaces is switched off.
     pub fn break_link(&mut self, name: &str, cut: Cut) -> Result<(), LabError> {
         self.change(|lab| {
             let link = lab.find_link(name)?;
@@ -127,6 +129,7 @@ impl Lab {
 
     fn sever(&self, link: usize, cut: Cut) -> Result<(), LabError> {
         match cut {
+            Cut::Loud if self.is_bmv2_cable(link) => self.set_dormant(link, true),
             Cut::Loud => self.set_ends(link, false),
             Cut::Silent => self.set_silent(link, true),
         }
@@ -136,6 +139,7 @@ impl Lab {
         match self.state.cuts.get(&link) {
             None => Ok(()),
             Some(Cut::Silent) => self.set_silent(link, false),
+            Some(Cut::Loud) if self.is_bmv2_cable(link) => self.set_dormant(link, false),
             Some(Cut::Loud) => {
                 self.set_ends(link, true)?;
                 // A host's own end that was down has lost addresses and routes.
@@ -181,16 +185,29 @@ impl Lab {
     }
 
     fn set_silent(&self, link: usize, on: bool) -> Result<(), LabError> {
+        self.at_both_ends(link, |index| xdp::set_drop(index, on))
+    }
+
+    fn set_dormant(&self, link: usize, on: bool) -> Result<(), LabError> {
+        self.at_both_ends(link, |index| xdp::set_drop(index, on).and_then(|()| rtnetlink::set_dormant(index, on)))
+    }
+
+    fn at_both_ends(&self, link: usize, set: impl Fn(u32) -> io::Result<()> + Sync) -> Result<(), LabError> {
         let ends = self.ends(link);
         for (namespace, interface) in [&ends.a, &ends.b] {
-            let set = || {
-                let index = Interfaces::here()?.index(interface)?;
-                xdp::set_drop(index, on)
-            };
+            let set = || set(Interfaces::here()?.index(interface)?);
             let done = self.open_namespace(namespace)?.run(set).and_then(|r| r);
             done.doing(|| format!("silencing {interface} (needs XDP and real root)"))?;
         }
         Ok(())
+    }
+
+    /// Whether a cable that is cut must not be switched off. Without real root there is no other way.
+    fn is_bmv2_cable(&self, link: usize) -> bool {
+        let spec = &self.state.spec;
+        let LinkSpec { a, b } = &spec.links[link];
+        let bmv2 = |end: &End| matches!(end, End::Port { switch, .. } if spec.is_bmv2(switch));
+        (bmv2(a) || bmv2(b)) && rootless::is_real_root()
     }
 
     fn ends(&self, link: usize) -> LinkEnds {
@@ -247,8 +264,13 @@ impl Lab {
                 return Err(LabError::Process { name: name.to_owned(), what, log: String::new() });
             }
             let dark = process.power_off;
+            // BMv2 takes only ports that are on.
+            let before = dark && lab.spec().is_bmv2(name);
+            if before {
+                lab.set_ports(name, true)?;
+            }
             lab.start(name, Process { power_off: false, ..process })?;
-            if dark {
+            if dark && !before {
                 lab.set_ports(name, true)?;
             }
             let spec = lab.spec();
@@ -269,11 +291,9 @@ impl Lab {
         let Some(switch) = spec.switches.iter().find(|s| s.name == switch) else { return Ok(()) };
         for port in spec.ports_of(switch) {
             let end = End::Port { switch: switch.name.clone(), port };
-            let cut = self
-                .state
-                .cuts
-                .iter()
-                .any(|(&l, &c)| c == Cut::Loud && (spec.links[l].a == end || spec.links[l].b == end));
+            let cut = self.state.cuts.iter().any(|(&l, &c)| {
+                c == Cut::Loud && !self.is_bmv2_cable(l) && (spec.links[l].a == end || spec.links[l].b == end)
+            });
             if !(on && cut) {
                 let interface = layout::port_interface(spec, &switch.name, port);
                 control.set_up(&interface, on).doing(|| format!("setting {interface}"))?;

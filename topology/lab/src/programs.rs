@@ -4,7 +4,7 @@
 //! `p4switch` (PERGOLA_P4SWITCH), `simple_switch_grpc` (PERGOLA_BMV2), `pergola` (PERGOLA_CONTROLLER), and ourselves as the
 //! lab's agent (PERGOLA_LAB_AGENT).
 
-use crate::error::LabError;
+use crate::error::{Doing, LabError};
 use crate::layout;
 use crate::spec::{LabSpec, SwitchSpec, Target};
 use std::path::{Path, PathBuf};
@@ -62,20 +62,33 @@ pub fn switch_command(spec: &LabSpec, switch: &SwitchSpec) -> Result<Option<(Pat
         Target::P4switch => find("p4switch", "PERGOLA_P4SWITCH")?,
         Target::Bmv2 => find("simple_switch_grpc", "PERGOLA_BMV2")?,
     };
-    Ok(Some((program, switch_arguments(spec, switch, target))))
+    let thrift = target == Target::Bmv2 && has_thrift(&program)?;
+    Ok(Some((program, switch_arguments(spec, switch, target, thrift))))
 }
 
-fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec, target: Target) -> Vec<String> {
+/// Whether a BMv2 was built with Thrift, which it says in its help: a build without refuses the option.
+fn has_thrift(program: &Path) -> Result<bool, LabError> {
+    let output = std::process::Command::new(program).arg("--help").stdin(std::process::Stdio::null()).output();
+    let output = output.doing(|| format!("running {} --help", program.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(text.windows(THRIFT.len()).any(|w| w == THRIFT.as_bytes()))
+}
+
+const THRIFT: &str = "--thrift-port";
+
+fn switch_arguments(spec: &LabSpec, switch: &SwitchSpec, target: Target, thrift: bool) -> Vec<String> {
     let mut args = vec!["--device-id".to_owned(), switch.device_id.to_string()];
     for port in spec.ports_of(switch) {
         args.extend(["-i".to_owned(), format!("{port}@{}", layout::port_interface(spec, &switch.name, port))]);
     }
     args.push("--no-p4".to_owned());
     if target == Target::Bmv2 {
-        // All BMv2s of a lab share a loopback: a build with Thrift wants a port of its own for each.
+        args.extend(["--log-console", "-L", "warn"].map(str::to_owned));
+    }
+    if thrift {
+        // All BMv2s of a lab share a loopback: each wants a port of its own.
         let position = spec.switches.iter().position(|s| s.name == switch.name).unwrap_or(0);
-        args.extend(["--log-console", "-L", "warn", "--thrift-port"].map(str::to_owned));
-        args.push((9090 + position).to_string());
+        args.extend([THRIFT.to_owned(), (9090 + position).to_string()]);
     }
     args.push("--".to_owned());
     args.extend(["--grpc-server-addr".to_owned(), switch.grpc.to_string()]);

@@ -9,6 +9,7 @@ use crate::lab::{Lab, unknown};
 use crate::layout::{self, HOST_MTU};
 use crate::spec::End;
 use crate::state::Process;
+use crate::sys::iface::Interfaces;
 use crate::{ip, up};
 use std::time::Duration;
 
@@ -55,6 +56,10 @@ pub(crate) fn replug(lab: &mut Lab, host: &str, cable: usize, to: &End) -> Resul
         ],
     )?;
     ip::batch(Some(&fabric), &[format!("link set {loose} netns {host_name} name {interface}")])?;
+    if spec.is_bmv2(switch) {
+        let control = Interfaces::of(&inside).doing(|| format!("opening a socket in {host_name}"))?;
+        control.offloads_off(&interface).doing(|| format!("turning offloads of {interface} off"))?;
+    }
     let declared = spec.hosts.iter().find(|h| h.name == host);
     let direct = declared.and_then(|h| h.interfaces.iter().enumerate().position(|(n, i)| i.name(n) == interface));
     let mut lines = match (declared, direct) {

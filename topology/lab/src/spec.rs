@@ -368,6 +368,11 @@ impl LabSpec {
         format!("one of {}", all.join(", "))
     }
 
+    /// Whether BMv2 plays a switch.
+    pub fn is_bmv2(&self, switch: &str) -> bool {
+        self.switches.iter().any(|s| s.name == switch && s.target.unwrap_or(self.target) == Target::Bmv2)
+    }
+
     /// Every port of a switch, cabled or not, in order.
     pub fn ports_of(&self, switch: &SwitchSpec) -> Vec<u32> {
         let mut ports: BTreeSet<u32> = switch.ports.iter().copied().collect();

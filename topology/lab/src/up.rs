@@ -108,8 +108,7 @@ fn build(mut lab: Lab, cancelled: &AtomicBool) -> Result<Lab, LabError> {
     for host in &spec.hosts {
         prepare_host(&spec, host)?;
     }
-    let bmv2 = |s: &SwitchSpec| s.target.unwrap_or(spec.target) == Target::Bmv2;
-    if spec.switches.iter().any(bmv2) {
+    if spec.switches.iter().any(|s| spec.is_bmv2(&s.name)) {
         offloads_off(&spec)?;
     }
     going()?;

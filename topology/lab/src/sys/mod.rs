@@ -5,6 +5,7 @@ pub mod netns;
 pub mod packet;
 pub mod poll;
 pub mod process;
+pub mod rtnetlink;
 pub mod tap;
 pub mod xdp;
 

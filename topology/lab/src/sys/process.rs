@@ -9,6 +9,12 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
+/// From here on this process ends without a word when what it writes is no longer read, as in `... | head`.
+pub fn end_on_broken_pipe() {
+    // SAFETY: no handler is installed, only the default put back.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// One process: its number and when it started, in clock ticks since boot (`/proc/PID/stat` field 22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcId {
