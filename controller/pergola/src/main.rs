@@ -42,7 +42,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    // What builds or serves something goes on without its reader.
+    if matches!(command, Command::Client(_))
+        || matches!(&command, Command::Lab(lab) if !matches!(lab, LabCommand::Up(_)))
+    {
+        pergola_lab::sys::process::end_on_broken_pipe();
+    }
+    let done = match command {
         Command::Lab(command) => {
             return command.run_with(&|context| Some(pergola_lab::controller(context)));
         }
