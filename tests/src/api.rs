@@ -81,7 +81,8 @@ impl Api {
     /// Whether everything stored is planned and every switch of the site holds it.
     pub fn in_sync(&self) -> Result<bool> {
         let status = self.get("status")?;
-        Ok(status["revision"] == status["stored_revision"] && status["devices"] == status["devices_in_sync"])
+        let all = status["devices"] == status["devices_in_sync"] && status["devices"] != 0;
+        Ok(all && status["revision"] == status["stored_revision"])
     }
 
     /// Texts of the alarms of a kind that are raised.

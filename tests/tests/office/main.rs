@@ -1,8 +1,10 @@
 //! A whole office on this machine: real switches, a real controller, real hosts.
 #![allow(clippy::unwrap_used)]
 
+mod bmv2;
 mod changes;
 mod dhcp;
+mod domains;
 mod learning;
 mod pairs;
 mod policies;
@@ -96,6 +98,15 @@ fn stream(lab: &Scenario, from: &str, to: &str) -> Probe {
 fn flowing(probe: &Probe, more: u64) {
     let before = probe.received();
     wait_until("packets flow", LIMIT, || (probe.received() >= before + more).then_some(())).unwrap();
+}
+
+/// Waits until so many links are in use.
+fn links(lab: &Scenario, count: usize) {
+    let used = || {
+        let all = api(lab).all("link-state").ok()?;
+        (all.iter().filter(|l| l["up"] == true).count() == count).then_some(())
+    };
+    wait_until(&format!("{count} links in use"), LIMIT, used).unwrap();
 }
 
 /// What a command on a host says, whether it succeeds or not.

@@ -125,6 +125,84 @@ fn wrong_cables_are_reported_with_both_ends_and_not_used() {
     lab.end().unwrap();
 }
 
+/// The 2x2 with two LLDP frames a second.
+fn quick_lldp() -> LabSpec {
+    office_of(
+        "lldp",
+        &swap(&example("2x2"), "  plaintext: lab\n", "  plaintext: lab\n  timers: {lldp_interval_ms: 500}\n"),
+    )
+}
+
+#[test]
+fn a_cable_that_is_lit_and_passes_nothing_is_gone_round() {
+    if !is_root() {
+        return;
+    }
+    let mut lab = start(quick_lldp());
+    lab.ping_all(LIMIT).unwrap();
+    links(&lab, 4);
+    let probe = stream(&lab, "h1", "h4");
+    flowing(&probe, 200);
+    lab.break_link("leaf1-spine1", Cut::Silent).unwrap();
+    links(&lab, 3);
+    let raised = || api(&lab).alarms("lldp-silent").ok().filter(|a| !a.is_empty());
+    let alarm = wait_until("an alarm", LIMIT, raised).unwrap();
+    assert!(alarm[0].contains("leaf1/1") && alarm[0].contains("spine1/1"), "{alarm:?}");
+    settled(&lab);
+    flowing(&probe, 300);
+    lab.heal_link("leaf1-spine1").unwrap();
+    links(&lab, 4);
+    wait_until("no alarm", LIMIT, || api(&lab).alarms("lldp-silent").ok().filter(Vec::is_empty)).unwrap();
+    lab.ping_all(LIMIT).unwrap();
+    let report = probe.stop().unwrap();
+    eprintln!("a silent cut: {report}");
+    // Some of the flows for two seconds; all of them for ten on a slow machine.
+    assert!(report.lost < 10_000, "{report}");
+    lab.end().unwrap();
+}
+
+#[test]
+fn a_spine_without_session_is_used_as_long_as_it_forwards() {
+    if !is_root() {
+        return;
+    }
+    let mut lab = start(quick_lldp());
+    lab.ping_all(LIMIT).unwrap();
+    links(&lab, 4);
+
+    // Only the controller has lost it: it goes on, and so do its links.
+    let spine = api(&lab).get("switch/spine1").unwrap();
+    let mut elsewhere = spine.clone();
+    elsewhere["p4runtime"] = json!("127.0.0.1:9");
+    elsewhere["gnmi"] = json!("127.0.0.1:9");
+    let echoed = || api(&lab).metric(r#"pergola_packet_events_total{machine="lldp",event="echoed"}"#).unwrap();
+    let before = echoed();
+    let probe = stream(&lab, "h1", "h4");
+    flowing(&probe, 200);
+    api(&lab).put("switch/spine1", &elsewhere).unwrap();
+    // Two leaves, two a second each: longer than any silence that is borne.
+    wait_until("packets come back", LIMIT, || (echoed() >= before + 12.0).then_some(())).unwrap();
+    links(&lab, 4);
+    api(&lab).put("switch/spine1", &spine).unwrap();
+    settled(&lab);
+    let report = probe.stop().unwrap();
+    assert_eq!(report.lost, 0, "{report}");
+
+    // Its program dies while its ports stay lit.
+    let probe = stream(&lab, "h1", "h4");
+    flowing(&probe, 200);
+    lab.kill("spine1", Kill::Crash).unwrap();
+    links(&lab, 2);
+    flowing(&probe, 300);
+    lab.restart("spine1").unwrap();
+    links(&lab, 4);
+    lab.ping_all(LIMIT).unwrap();
+    let report = probe.stop().unwrap();
+    eprintln!("a spine dead and lit: {report}");
+    assert!(report.lost < 10_000, "{report}");
+    lab.end().unwrap();
+}
+
 #[test]
 fn a_cold_start_in_every_order_ends_alike() {
     if !is_root() {
