@@ -1,6 +1,10 @@
 //! A hash table with open addressing whose slots are RCU cells: one writer at a time, any number of waiting-free readers.
+//!
+//! Beside each slot is a byte of its item's hash, so that a probe that meets another item does not touch that item: with
+//! many entries each such look is a cache miss. A slot is filled before its byte is set, and the byte outlives the item.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::rcu::{Pin, Probe, Rcu, RcuSlice};
 
@@ -22,13 +26,24 @@ pub trait Hashed: Send + Sync + 'static {
 
 struct Slots<T: Hashed> {
     shift: u32,
+    tags: Box<[AtomicU8]>,
     slots: RcuSlice<T>,
+}
+
+/// The byte of a slot that was never used.
+const UNUSED: u8 = 0;
+
+/// The byte of a used slot, from bits that [`Slots::start`] does not use in tables of up to 2^24 slots.
+#[inline(always)]
+fn tag(hash: u64) -> u8 {
+    (hash >> 33) as u8 | 1
 }
 
 impl<T: Hashed> Slots<T> {
     fn new(capacity: usize) -> Self {
         let len = capacity.next_power_of_two().max(8);
-        Slots { shift: 64 - len.trailing_zeros(), slots: RcuSlice::new(len) }
+        let tags = (0..len).map(|_| AtomicU8::new(UNUSED)).collect();
+        Slots { shift: 64 - len.trailing_zeros(), tags, slots: RcuSlice::new(len) }
     }
 
     #[inline]
@@ -37,21 +52,43 @@ impl<T: Hashed> Slots<T> {
         (hash >> self.shift) as usize
     }
 
+    /// Puts an item into the first free slot; false when that was a deleted one.
     fn place(&self, item: Arc<T>, pin: &Pin) -> bool {
         let mask = self.slots.len() - 1;
-        let mut at = self.start(item.hash());
-        loop {
+        let hash = item.hash();
+        let mut at = self.start(hash);
+        let unused = loop {
             match self.slots[at].probe(pin) {
                 Probe::Full(_) => at = (at + 1) & mask,
-                Probe::Empty => {
-                    self.slots[at].set(Some(item), pin);
-                    return true;
-                }
-                Probe::Buried => {
-                    self.slots[at].set(Some(item), pin);
-                    return false;
+                Probe::Empty => break true,
+                Probe::Buried => break false,
+            }
+        };
+        self.slots[at].set(Some(item), pin);
+        self.tags[at].store(tag(hash), Ordering::Release);
+        unused
+    }
+
+    /// The slot of the item with this hash that is `same`, and the item.
+    #[inline]
+    fn find<'g>(&'g self, hash: u64, pin: &'g Pin, same: impl Fn(&T) -> bool) -> Option<(&'g Rcu<T>, &'g T)> {
+        let mask = self.slots.len() - 1;
+        let wanted = tag(hash);
+        let mut at = self.start(hash);
+        loop {
+            let found = self.tags[at & mask].load(Ordering::Acquire);
+            if found == UNUSED {
+                return None;
+            }
+            if found == wanted {
+                let slot = &self.slots[at & mask];
+                if let Probe::Full(item) = slot.probe(pin)
+                    && same(item)
+                {
+                    return Some((slot, item));
                 }
             }
+            at += 1;
         }
     }
 }
@@ -75,16 +112,7 @@ impl<T: Hashed> Index<T> {
 
     #[inline]
     pub fn find<'g>(&'g self, hash: u64, pin: &'g Pin, same: impl Fn(&T) -> bool) -> Option<&'g T> {
-        let table = self.slots.load(pin)?;
-        let mask = table.slots.len() - 1;
-        let mut at = table.start(hash);
-        loop {
-            match table.slots[at & mask].probe(pin) {
-                Probe::Full(item) if same(item) => return Some(item),
-                Probe::Empty => return None,
-                _ => at += 1,
-            }
-        }
+        Some(self.slots.load(pin)?.find(hash, pin, same)?.1)
     }
 
     pub fn insert(&self, count: &mut Count, item: Arc<T>, pin: &Pin) {
@@ -97,6 +125,8 @@ impl<T: Hashed> Index<T> {
                 while matches!(grown.slots[at].probe(pin), Probe::Full(_)) {
                     at = (at + 1) & mask;
                 }
+                // Nobody reads the new table before it is published below.
+                grown.tags[at].store(tag(item.hash()), Ordering::Release);
                 at
             });
             grown.place(item, pin);
@@ -109,16 +139,7 @@ impl<T: Hashed> Index<T> {
     }
 
     fn slot<'g>(&'g self, hash: u64, pin: &'g Pin, same: impl Fn(&T) -> bool) -> Option<&'g Rcu<T>> {
-        let table = self.slots.load(pin)?;
-        let mask = table.slots.len() - 1;
-        let mut at = table.start(hash);
-        loop {
-            match table.slots[at & mask].probe(pin) {
-                Probe::Full(item) if same(item) => return Some(&table.slots[at & mask]),
-                Probe::Empty => return None,
-                _ => at += 1,
-            }
-        }
+        Some(self.slots.load(pin)?.find(hash, pin, same)?.0)
     }
 
     /// Puts `item` in the place of the one that is `same`.

@@ -123,12 +123,13 @@ impl RangeCheck {
 
 /// A key as the table stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
 pub(crate) struct Packed {
+    pub prefix_len: u32,
     pub words: SmallVec<[u64; 4]>,
+    pub ranges: Vec<RangeCheck>,
     /// All ones in exact fields; empty for tables without wildcards.
     pub masks: SmallVec<[u64; 4]>,
-    pub ranges: Vec<RangeCheck>,
-    pub prefix_len: u32,
 }
 
 /// The layout of a table's key.

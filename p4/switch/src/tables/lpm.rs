@@ -23,7 +23,7 @@ impl Hashed for Entry {
 }
 
 /// A set of prefix lengths; bit `n` for length `n`.
-struct Lengths(Box<[AtomicU64]>);
+struct Lengths(SmallVec<[AtomicU64; 3]>);
 
 impl Lengths {
     fn new(width: u32) -> Self {
@@ -91,6 +91,7 @@ impl Tally {
     }
 }
 
+#[repr(C)]
 struct Stem {
     hash: u64,
     words: SmallVec<[u64; 3]>,

@@ -63,20 +63,21 @@ enum Match {
     Ternary(Ternary),
 }
 
-/// A table's entries.
+/// A table's entries. What packets read comes first, in as few cache lines as there can be.
+#[repr(C)]
 pub struct Table {
-    pub(crate) layout: Layout,
-    entries: Match,
-    pub(crate) default: Rcu<Entry>,
-    /// Entries, so that packets skip an empty table without computing its key.
-    len: AtomicUsize,
     /// The default action while the table has no entries and that action does nothing but count, else [`BUSY`].
     idle: AtomicUsize,
+    pub(crate) default: Rcu<Entry>,
+    counters: Option<usize>,
+    /// Entries, so that packets skip an empty table without computing its key.
+    len: AtomicUsize,
+    entries: Match,
+    pub(crate) layout: Layout,
     /// Actions of the table without primitives.
     noops: Vec<ActionId>,
     seq: AtomicU64,
     size: usize,
-    counters: Option<usize>,
     meter: Option<MeterUnit>,
     /// One change at a time, so that checks and changes belong together. Packets never take it.
     write: Mutex<()>,

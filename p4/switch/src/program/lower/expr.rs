@@ -275,9 +275,9 @@ impl Lower {
             Expr::Unary(Unary::Not, x) => Bool::Not(Box::new(self.bool(x, node)?)),
             Expr::Unary(Unary::Valid, x) => match self.header(x, node)? {
                 Hdr::Fixed(header) => Bool::Valid(header),
-                header => Bool::ValidHdr(header),
+                header => Bool::ValidHdr(Box::new(header)),
             },
-            Expr::Unary(Unary::ValidUnion, x) => Bool::ValidUnion(self.union(x, node)?),
+            Expr::Unary(Unary::ValidUnion, x) => Bool::ValidUnion(Box::new(self.union(x, node)?)),
             Expr::Unary(Unary::ToBool | Unary::ToData, x) => self.bool(x, node)?,
             Expr::Binary(Binary::And, x) => Bool::And(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?))),
             Expr::Binary(Binary::Or, x) => Bool::Or(Box::new((self.bool(&x.0, node)?, self.bool(&x.1, node)?))),
@@ -303,7 +303,7 @@ impl Lower {
             _ => match self.exact(expr, node)? {
                 Some((Num::Valid(header), _)) => Bool::Valid(header),
                 Some((num, _)) => Bool::NonZero(num),
-                None => Bool::BigNonZero(self.big(expr, node)?),
+                None => Bool::BigNonZero(Box::new(self.big(expr, node)?)),
             },
         })
     }
