@@ -83,6 +83,9 @@ pub struct Cli {
     /// Priority queues of each port.
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     priority_queues: u32,
+    /// Interpret the program instead of compiling it to machine code
+    #[arg(long)]
+    interpret: bool,
 
     /// Log to standard output.
     #[arg(long)]
@@ -151,6 +154,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     pub cpu_port: Option<PortNo>,
     pub drop_port: PortNo,
+    /// Packets are interpreted, the program is not compiled.
+    pub interpret: bool,
     pub priority_queues: u32,
     pub log: LogTarget,
     pub level: tracing_subscriber::filter::LevelFilter,
@@ -289,6 +294,7 @@ impl Cli {
             cpu_port,
             drop_port: self.drop_port,
             priority_queues: self.priority_queues,
+            interpret: self.interpret,
             log,
             level,
             notes,

@@ -11,6 +11,11 @@ mod exec;
 pub mod forward;
 pub mod gnmi;
 mod instance;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod jit;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[path = "jit_none.rs"]
+mod jit;
 mod json;
 pub mod p4runtime;
 pub mod ports;
@@ -25,4 +30,4 @@ pub mod tables;
 
 pub use instance::Instance;
 pub use program::{LoadError, Program};
-pub use switch::{PacketMeta, Sink, Switch, SwitchOptions, Worker};
+pub use switch::{Engine, PacketMeta, Sink, Switch, SwitchOptions, Worker};

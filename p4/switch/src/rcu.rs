@@ -1,6 +1,6 @@
 //! Read-copy-update cells: readers follow a pointer, writers replace it, the old value is freed when no reader can see it.
 //!
-//! This is the only file of the data plane with `unsafe`. A packet reads about a dozen such cells; the safe alternatives
+//! This and `jit` are the only parts of the packet path with `unsafe`. A packet reads about a dozen such cells; the safe alternatives
 //! (a lock, or a reference count taken and dropped around every read) cost it 5 to 20 ns each, a cell costs one load.
 #![allow(unsafe_code)]
 
@@ -50,7 +50,8 @@ pub enum Probe<'g, T> {
     Full(&'g T),
 }
 
-/// A cell with an optional `Arc<T>`, read without waiting.
+/// A cell with an optional `Arc<T>`, read without waiting. In memory it is the address, or zero.
+#[repr(transparent)]
 pub struct Rcu<T> {
     ptr: AtomicPtr<T>,
     _owns: PhantomData<Arc<T>>,

@@ -15,7 +15,7 @@ use crate::p4runtime::{self, Events, plane::Host};
 use crate::ports::{PortManager, PortNo, PortOptions, PortSpec};
 use crate::program::Program;
 use crate::runtime::{CpuPort, Forwarder, Runtime, RuntimeOptions};
-use crate::switch::{Switch, SwitchOptions};
+use crate::switch::{Engine, Switch, SwitchOptions};
 use anyhow::{Context, Result};
 use p4runtime_proto::gnmi::g_nmi_server::GNmiServer;
 use p4runtime_proto::p4::config::v1::P4Info;
@@ -69,6 +69,7 @@ async fn serve(config: Config) -> Result<()> {
         drop_port: config.drop_port,
         priority_queues: config.priority_queues,
         workers: config.workers,
+        engine: if config.interpret { Engine::Interpreter } else { Engine::default() },
     };
     // With P4Info the P4Runtime server runs the program, so that controllers find its pipeline.
     let (program, pipeline) = match (&config.program, &config.p4info) {

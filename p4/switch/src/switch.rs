@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::exec::{Ctx, Run, Scratch, Source};
 use crate::instance::Instance;
+use crate::jit::Native;
 use crate::program::Program;
 use crate::rcu::{Pin, Rcu, pin, synchronize};
 use crate::state::ports::Ports;
@@ -37,6 +38,27 @@ mod instance_type {
     pub const RESUBMIT: u64 = 6;
 }
 
+/// How packets run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// As machine code, by the interpreter until that is ready.
+    Native,
+    /// As machine code from the first packet: the program's commit waits for it.
+    NativeAtOnce,
+    Interpreter,
+}
+
+impl Default for Engine {
+    /// [`Engine::Native`] unless the environment variable `PERGOLA_ENGINE` is `interpreter` or `native-at-once`.
+    fn default() -> Self {
+        match std::env::var("PERGOLA_ENGINE").as_deref() {
+            Ok("interpreter") => Engine::Interpreter,
+            Ok("native-at-once") => Engine::NativeAtOnce,
+            _ => Engine::Native,
+        }
+    }
+}
+
 /// How a switch is set up.
 #[derive(Clone, Debug)]
 pub struct SwitchOptions {
@@ -48,11 +70,12 @@ pub struct SwitchOptions {
     pub priority_queues: u32,
     /// Workers that count without sharing a cache line's ownership; more still count correctly.
     pub workers: usize,
+    pub engine: Engine,
 }
 
 impl Default for SwitchOptions {
     fn default() -> Self {
-        SwitchOptions { cpu_port: None, drop_port: 511, priority_queues: 1, workers: 1 }
+        SwitchOptions { cpu_port: None, drop_port: 511, priority_queues: 1, workers: 1, engine: Engine::default() }
     }
 }
 
@@ -163,6 +186,11 @@ impl Switch {
 
     /// Packets from now on run on `runtime`. Those on their way finish on the old one.
     pub fn commit(&self, runtime: Arc<Instance>) {
+        match self.options.engine {
+            Engine::Native => runtime.program.compile_in_background(),
+            Engine::NativeAtOnce => runtime.program.compile(),
+            Engine::Interpreter => {}
+        }
         let mut replaced = self.replaced.lock();
         replaced.retain(|old| Arc::strong_count(old) > 1);
         if let Some(held) = &mut *self.held.lock() {
@@ -267,6 +295,7 @@ struct Lane {
 struct Pass<'a> {
     switch: &'a Switch,
     rt: &'a Instance,
+    native: Option<&'a Native>,
     pin: &'a Pin,
     frame: &'a [u8],
     meta: PacketMeta,
@@ -276,6 +305,7 @@ macro_rules! run {
     ($worker:expr, $pass:expr, $ctx:expr, $packet:expr) => {
         Run {
             code: &$pass.rt.program.code,
+            native: $pass.native,
             rt: $pass.rt,
             ports: &$pass.switch.ports,
             pin: $pass.pin,
@@ -290,6 +320,11 @@ macro_rules! run {
 }
 
 impl Worker {
+    /// Makes what is random in programs repeat; for tests.
+    pub fn seed(&mut self, seed: u64) {
+        self.lane.scratch.random = seed;
+    }
+
     /// Carries one packet through the switch; `sink` gets what comes out.
     pub fn process(&mut self, port: u32, frame: &[u8], meta: PacketMeta, sink: &mut impl Sink) {
         self.lane.process(&self.switch, port, frame, meta, sink);
@@ -301,7 +336,11 @@ impl Lane {
         loop {
             let pin = pin();
             if let Some(rt) = switch.instance.load(&pin) {
-                return self.carry(&Pass { switch, rt, pin: &pin, frame, meta }, port, sink);
+                let native = match switch.options.engine {
+                    Engine::Interpreter => None,
+                    _ => rt.program.native(),
+                };
+                return self.carry(&Pass { switch, rt, native, pin: &pin, frame, meta }, port, sink);
             }
             drop(pin);
             if !switch.wait_for_program() {
@@ -359,7 +398,7 @@ impl Lane {
         run.ctx.set(code.std.parser_error, error);
         let error = u64::from(run.ctx.checksum_error);
         run.ctx.set(code.std.checksum_error, error);
-        run.pipeline(&code.ingress);
+        run.ingress();
         ctx.exit = false;
         if ctx.failed {
             ctx.own = own;
@@ -528,7 +567,7 @@ impl Lane {
         ctx.set(std.packet_length, u64::from(length));
         let own = std::mem::take(&mut ctx.own);
         let packet: &[u8] = if ctx.source == Source::Own { &own } else { pass.frame };
-        run!(self, pass, &mut *ctx, packet).pipeline(&code.egress);
+        run!(self, pass, &mut *ctx, packet).egress();
         if ctx.failed {
             ctx.own = own;
             self.pool.push(ctx);

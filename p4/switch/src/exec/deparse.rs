@@ -7,6 +7,9 @@ use crate::program::code::*;
 impl Run<'_> {
     /// Writes the headers to `out`.
     pub fn deparse(&mut self, out: &mut Vec<u8>) {
+        if let Some(native) = self.native {
+            return native.deparse(self, out);
+        }
         let code = self.code;
         for checksum in &code.update {
             if checksum.cond.as_ref().is_none_or(|cond| self.bool(cond, &[])) {

@@ -10,7 +10,21 @@ use crate::tables::{ActionData, Bound, Entry, Table};
 const SMALL_KEY: usize = 8;
 
 impl<'a> Run<'a> {
-    pub fn pipeline(&mut self, pipeline: &Pipeline) {
+    pub fn ingress(&mut self) {
+        match self.native {
+            Some(native) if !self.ctx.exit => native.ingress(self),
+            _ => self.pipeline(&self.code.ingress),
+        }
+    }
+
+    pub fn egress(&mut self) {
+        match self.native {
+            Some(native) if !self.ctx.exit => native.egress(self),
+            _ => self.pipeline(&self.code.egress),
+        }
+    }
+
+    fn pipeline(&mut self, pipeline: &Pipeline) {
         let mut at = pipeline.start;
         while !self.ctx.exit {
             let Some(node) = pipeline.nodes.get(at as usize) else { return };
@@ -105,23 +119,31 @@ impl<'a> Run<'a> {
             return (false, Some(action));
         }
         let hit = if table.is_empty() { None } else { self.look_up(id, table) };
-        let Some(entry) = hit.or_else(|| table.default.load(self.pin)) else { return (false, None) };
-        self.account(id, entry, hit.is_some());
-        let Some(bound) = entry.bound.load(self.pin) else { return (hit.is_some(), None) };
-        let action = self.bound(id, bound).map(|data| {
+        let (hit, data) = self.settle(id, table, hit);
+        if let Some(data) = data {
             self.action(data.action, &data.words);
-            data.action
-        });
-        (hit.is_some(), action)
+        }
+        (hit, data.map(|data| data.action))
+    }
+
+    /// Counts what a lookup found, and says what runs: of the entry, or of the default entry where there is none.
+    pub fn settle(&mut self, id: usize, table: &'a Table, found: Option<&'a Entry>) -> (bool, Option<&'a ActionData>) {
+        let hit = found.is_some();
+        let Some(entry) = found.or_else(|| table.default.load(self.pin)) else { return (false, None) };
+        self.account(id, table, entry, hit);
+        let Some(bound) = entry.bound.load(self.pin) else { return (hit, None) };
+        (hit, self.bound(id, bound))
     }
 
     /// Direct counter, direct meter and idle time.
     #[inline]
-    fn account(&mut self, id: usize, entry: &Entry, hit: bool) {
+    fn account(&mut self, id: usize, table: &Table, entry: &Entry, hit: bool) {
         if let Some(counter) = &entry.counter {
             counter.add(self.worker, u64::from(self.ctx.ingress_len));
         }
-        if let Some(meter) = &entry.meter
+        // Most tables have none; that need not be read from every entry.
+        if table.has_meter()
+            && let Some(meter) = &entry.meter
             && (hit || meter.is_configured())
         {
             let now = if meter.is_configured() { self.clock.now_us() } else { 0 };

@@ -52,10 +52,25 @@ const fn crc_table_reflected<const WIDTH: u32>(polynomial: u64) -> [[u64; 256]; 
     tables
 }
 
+/// The CRC most used has tables of half the size: they compete with tables and entries for the nearest cache.
+const fn narrow(wide: &[[u64; 256]; 8]) -> [[u32; 256]; 8] {
+    let mut tables = [[0; 256]; 8];
+    let mut n = 0;
+    while n < 8 {
+        let mut i = 0;
+        while i < 256 {
+            tables[n][i] = wide[n][i] as u32;
+            i += 1;
+        }
+        n += 1;
+    }
+    tables
+}
+
 static CRC8: [u64; 256] = crc_table::<8>(0x07);
 static CRC_CCITT: [u64; 256] = crc_table::<16>(0x1021);
 static CRC16: [[u64; 256]; 8] = crc_table_reflected::<16>(0x8005);
-static CRC32: [[u64; 256]; 8] = crc_table_reflected::<32>(0x04c1_1db7);
+static CRC32: [[u32; 256]; 8] = narrow(&crc_table_reflected::<32>(0x04c1_1db7));
 static CRC64: [[u64; 256]; 8] = crc_table_reflected::<64>(0x1b);
 
 fn crc(table: &[u64; 256], width: u32, init: u64, bytes: &[u8]) -> u64 {
@@ -66,14 +81,18 @@ fn crc(table: &[u64; 256], width: u32, init: u64, bytes: &[u8]) -> u64 {
     })
 }
 
-fn crc_reflected(tables: &[[u64; 256]; 8], init: u64, bytes: &[u8]) -> u64 {
+#[inline]
+fn crc_reflected<T: Copy + Into<u64>>(tables: &[[T; 256]; 8], init: u64, bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let rest = words.iter().fold(init, |rest, word| {
         let mixed = (rest ^ u64::from_le_bytes(*word)).to_le_bytes();
-        let look = |i: usize| tables[7 - i][usize::from(mixed[i])];
+        let look = |i: usize| -> u64 { tables[7 - i][usize::from(mixed[i])].into() };
         look(0) ^ look(1) ^ look(2) ^ look(3) ^ look(4) ^ look(5) ^ look(6) ^ look(7)
     });
-    tail.iter().fold(rest, |rest, &byte| tables[0][((rest ^ u64::from(byte)) & 0xff) as usize] ^ rest >> 8)
+    tail.iter().fold(rest, |rest, &byte| {
+        let look: u64 = tables[0][((rest ^ u64::from(byte)) & 0xff) as usize].into();
+        look ^ rest >> 8
+    })
 }
 
 /// Adds bytes to a running ones' complement sum; an odd last byte counts as the high half of a word.
@@ -204,6 +223,11 @@ impl BitBuf<'_> {
 impl Run<'_> {
     /// Runs a calculation on the packet as it is now.
     pub fn calculate(&mut self, id: u16) -> u64 {
+        if let Some(native) = self.native
+            && let Some(value) = native.calculate(self, id)
+        {
+            return value;
+        }
         let calc = &self.code.calcs[usize::from(id)];
         match calc.algo {
             Algo::Random => return self.scratch.random(),
@@ -311,11 +335,14 @@ mod tests {
         assert_eq!(hash(Algo::CrcCcitt, input), 0x29b1);
         assert_eq!(hash(Algo::Crc8Custom, input), 0xf4);
         // Whole words and single bytes agree.
-        for (tables, init) in [(&CRC16, 0), (&CRC32, 0xffff_ffff), (&CRC64, 7)] {
+        fn agree<T: Copy + Into<u64>>(tables: &[[T; 256]; 8], init: u64) {
             let long: Vec<u8> = (0..61u8).map(|i| i.wrapping_mul(37)).collect();
             let bytewise = long.chunks(1).fold(init, |rest, byte| crc_reflected(tables, rest, byte));
             assert_eq!(crc_reflected(tables, init, &long), bytewise);
         }
+        agree(&CRC16, 0);
+        agree(&CRC32, 0xffff_ffff);
+        agree(&CRC64, 7);
         assert_eq!(hash(Algo::Crc64Custom, input), 0x46a5_a938_8a5b_effe);
         assert_eq!(hash(Algo::Xxh64, b""), 0xef46_db37_51d8_e999);
         assert_eq!(hash(Algo::Xxh64, input), 0x8cb8_41db_40e6_ae83);

@@ -10,8 +10,10 @@ mod parse;
 pub mod wide;
 
 pub(crate) use ctx::{Ctx, Source};
+pub(crate) use parse::MAX_STATES;
 
 use crate::instance::Instance;
+use crate::jit::Native;
 use crate::program::code::Code;
 use crate::rcu::Pin;
 use crate::state::ports::Ports;
@@ -43,6 +45,8 @@ impl Scratch {
 /// One packet on its way through one program.
 pub(crate) struct Run<'a> {
     pub code: &'a Code,
+    /// The compiled program, when it is ready and wanted.
+    pub native: Option<&'a Native>,
     pub rt: &'a Instance,
     pub ports: &'a Ports,
     pub pin: &'a Pin,

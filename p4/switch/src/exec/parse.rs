@@ -6,7 +6,7 @@ use super::wide::Wide;
 use crate::program::code::*;
 
 /// A parser that does not advance ends here; P4 parsers of real programs visit a few dozen states.
-const MAX_STATES: usize = 10_000;
+pub(crate) const MAX_STATES: usize = 10_000;
 
 impl Run<'_> {
     /// Runs the parser on `packet[ctx.start..ctx.end]`; afterwards `ctx.start` is where the payload starts.
@@ -14,6 +14,11 @@ impl Run<'_> {
         let code = self.code;
         self.ctx.parser_error = code.err.none;
         self.ctx.checksum_error = false;
+        if let Some(native) = self.native
+            && native.parse(self)
+        {
+            return;
+        }
         let mut at = self.ctx.start;
         let mut state = code.start;
         for _ in 0..MAX_STATES {
@@ -105,7 +110,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn parse_op(&mut self, op: &ParseOp, at: &mut usize) -> Result<(), u32> {
+    pub fn parse_op(&mut self, op: &ParseOp, at: &mut usize) -> Result<(), u32> {
         let code = self.code;
         match op {
             ParseOp::Extract(header) => self.extract(*header, at),
@@ -186,7 +191,7 @@ impl Run<'_> {
         (u128::from_be_bytes(window) << skip >> (128 - width)) as u64
     }
 
-    fn select(&mut self, select: &Select, at: usize) -> Result<u32, u32> {
+    pub fn select(&mut self, select: &Select, at: usize) -> Result<u32, u32> {
         match select {
             Select::Always(next) => Ok(*next),
             Select::Word { parts, cases, default } => {

@@ -161,20 +161,14 @@ impl Plane {
     /// # Errors
     /// `INVALID_ARGUMENT` with the place in the device configuration that cannot be realised.
     pub fn prepare(switch: &Arc<Switch>, info: &P4Info, device_config: &[u8]) -> Outcome<Arc<Plane>> {
-        let mut program =
-            Program::load(device_config).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
         // The device configuration does not tell `const entries` from `entries` and gives both no room for more; P4Info does.
-        if let Some(program) = Arc::get_mut(&mut program) {
-            for table in info.tables.iter().filter(|table| !table.is_const_table) {
-                let name = table.preamble.as_ref().map_or("", |preamble| preamble.name.as_str());
-                if let Some(id) = program.table_id(name)
-                    && std::mem::take(&mut program.tables[id].const_entries)
-                {
-                    let size = usize::try_from(table.size).unwrap_or(0);
-                    program.tables[id].size = program.tables[id].size.max(size);
-                }
-            }
-        }
+        let open = info.tables.iter().filter(|table| !table.is_const_table).map(|table| {
+            let name = table.preamble.as_ref().map_or("", |preamble| preamble.name.as_str());
+            (name, usize::try_from(table.size).unwrap_or(0))
+        });
+        let open: Vec<_> = open.collect();
+        let program = Program::load_open(device_config, &open)
+            .map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
         let instance =
             switch.prepare(program).map_err(|error| Failure::invalid(format!("p4_device_config: {error}")))?;
         Ok(Arc::new(Plane { instance, switch: switch.clone() }))

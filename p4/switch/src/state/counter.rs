@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use smallvec::SmallVec;
-
 #[derive(Default)]
+#[repr(C)]
 struct Pair {
     packets: AtomicU64,
     bytes: AtomicU64,
@@ -14,26 +13,46 @@ struct Pair {
 ///
 /// Shard 0 belongs to the control plane and to workers beyond the expected number; it is added to atomically.
 /// Shard n belongs to worker n alone.
+///
+/// Two shards are in place, as compiled programs expect: a switch has one worker unless it was told otherwise.
+#[repr(C)]
 pub struct CounterCell {
-    shards: SmallVec<[Pair; 2]>,
+    first: [Pair; 2],
+    #[allow(clippy::box_collection)] // One word here, where each entry has a cell, and rarely used.
+    more: Option<Box<Vec<Pair>>>,
 }
 
 impl CounterCell {
     /// A counter for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        CounterCell { shards: (0..=workers).map(|_| Pair::default()).collect() }
+        let more = (workers > 1).then(|| Box::new((2..=workers).map(|_| Pair::default()).collect()));
+        CounterCell { first: Default::default(), more }
+    }
+
+    /// Where compiled code finds the packets of a worker's shard in a cell, the bytes 8 further; None when it is not in place.
+    pub(crate) fn in_place(worker: usize) -> Option<usize> {
+        (worker == 1).then_some(std::mem::offset_of!(CounterCell, first) + size_of::<Pair>())
+    }
+
+    #[inline]
+    fn shard(&self, worker: usize) -> Option<&Pair> {
+        match worker {
+            1 => Some(&self.first[1]),
+            0 => None,
+            _ => self.more.as_ref()?.get(worker - 2),
+        }
     }
 
     #[inline]
     pub fn add(&self, worker: usize, bytes: u64) {
-        match self.shards.get(worker) {
-            Some(pair) if worker > 0 => {
+        match self.shard(worker) {
+            Some(pair) => {
                 pair.packets.store(pair.packets.load(Relaxed) + 1, Relaxed);
                 pair.bytes.store(pair.bytes.load(Relaxed) + bytes, Relaxed);
             }
             _ => {
-                self.shards[0].packets.fetch_add(1, Relaxed);
-                self.shards[0].bytes.fetch_add(bytes, Relaxed);
+                self.first[0].packets.fetch_add(1, Relaxed);
+                self.first[0].bytes.fetch_add(bytes, Relaxed);
             }
         }
     }
@@ -41,7 +60,8 @@ impl CounterCell {
     /// (packets, bytes)
     pub fn read(&self) -> (u64, u64) {
         let sum = |pick: fn(&Pair) -> &AtomicU64| {
-            self.shards.iter().fold(0u64, |sum, pair| sum.wrapping_add(pick(pair).load(Relaxed)))
+            let shards = self.first.iter().chain(self.more.iter().flat_map(|more| more.iter()));
+            shards.fold(0u64, |sum, pair| sum.wrapping_add(pick(pair).load(Relaxed)))
         };
         (sum(|p| &p.packets), sum(|p| &p.bytes))
     }
@@ -49,8 +69,8 @@ impl CounterCell {
     /// Makes the counter read `packets` and `bytes`; packets counted at the same time are not lost.
     pub fn write(&self, packets: u64, bytes: u64) {
         let now = self.read();
-        self.shards[0].packets.fetch_add(packets.wrapping_sub(now.0), Relaxed);
-        self.shards[0].bytes.fetch_add(bytes.wrapping_sub(now.1), Relaxed);
+        self.first[0].packets.fetch_add(packets.wrapping_sub(now.0), Relaxed);
+        self.first[0].bytes.fetch_add(bytes.wrapping_sub(now.1), Relaxed);
     }
 }
 

@@ -66,6 +66,13 @@ pub(crate) struct NewParts {
 }
 
 impl Entry {
+    /// Where the counter of an entry that has one is in it.
+    pub(crate) fn counter_offset() -> usize {
+        let some = Some(CounterCell::new(1));
+        let inside = some.as_ref().map_or(0, |cell| std::ptr::from_ref(cell).addr());
+        std::mem::offset_of!(Entry, counter) + inside - std::ptr::from_ref(&some).addr()
+    }
+
     pub(crate) fn new(parts: NewParts) -> Arc<Entry> {
         Arc::new(Entry {
             key: parts.key,

@@ -86,6 +86,14 @@ pub struct Table {
 /// The table must be applied.
 const BUSY: usize = usize::MAX;
 
+impl Table {
+    /// Where compiled code finds [`Table::idle`], and what it says while the table must be applied.
+    pub(crate) const IDLE: usize = std::mem::offset_of!(Table, idle);
+    pub(crate) const BUSY: usize = BUSY;
+    /// The address of the default entry.
+    pub(crate) const DEFAULT: usize = std::mem::offset_of!(Table, default);
+}
+
 /// What a new entry has besides its key.
 pub(crate) struct Rest {
     pub bound: Bound,
@@ -166,6 +174,12 @@ impl Table {
         });
         let idle = action.filter(|action| self.is_empty() && self.noops.contains(action));
         self.idle.store(idle.unwrap_or(BUSY), Ordering::Release);
+    }
+
+    /// Whether entries have meters.
+    #[inline]
+    pub(crate) fn has_meter(&self) -> bool {
+        self.meter.is_some()
     }
 
     /// Number of entries without the default entry.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use p4switch::control::{ActionCall, EntryAction, EntrySpec, OneShotMember};
 use p4switch::program::{Kind, TableId};
 use p4switch::tables::key::{KeyField, Value};
-use p4switch::{Instance, PacketMeta, Program, Switch, SwitchOptions, Worker};
+use p4switch::{Engine, Instance, PacketMeta, Program, Switch, SwitchOptions, Worker};
 
 pub const FEATURES: &[u8] = include_bytes!("../programs/features.json");
 pub const ROUTER: &[u8] = include_bytes!("../programs/router.json");
@@ -25,6 +25,14 @@ pub fn ternary(value: u128, mask: u128) -> KeyField {
     KeyField::Ternary { value: num(value), mask: num(mask) }
 }
 
+/// The default engine, from the first packet on.
+fn at_once() -> Engine {
+    match Engine::default() {
+        Engine::Native => Engine::NativeAtOnce,
+        engine => engine,
+    }
+}
+
 /// A switch with one program and one worker.
 pub struct Bench {
     pub switch: Arc<Switch>,
@@ -34,8 +42,13 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(json: &[u8]) -> Self {
+        Self::with_engine(json, at_once())
+    }
+
+    pub fn with_engine(json: &[u8], engine: Engine) -> Self {
         let program = Program::load(json).expect("the program loads");
-        let switch = Switch::new(Some(program), SwitchOptions::default()).expect("the entries fit");
+        let options = SwitchOptions { engine, ..SwitchOptions::default() };
+        let switch = Switch::new(Some(program), options).expect("the entries fit");
         let instance = switch.instance().expect("there is a program");
         let worker = switch.worker();
         Bench { switch, instance, worker }
@@ -80,7 +93,11 @@ impl Bench {
 
     /// The router with `routes` /24 routes and some of other lengths, four ECMP members a group.
     pub fn router(routes: u32) -> Self {
-        let bench = Bench::new(ROUTER);
+        Self::router_on(at_once(), routes)
+    }
+
+    pub fn router_on(engine: Engine, routes: u32) -> Self {
+        let bench = Bench::with_engine(ROUTER, engine);
         let t = |name: &str| format!("MainIngress.{name}");
         for port in 0..32 {
             let key = vec![exact(port), exact(0), ternary(0, 0), ternary(0, 0)];
@@ -111,7 +128,11 @@ impl Bench {
     /// The fabric program as a leaf: ports 1 to 32 route untagged IPv4 by `routes` routes, each to one of 64 ECMP groups of
     /// four members. With `labels` the members are far switches behind an MPLS label, else neighbours.
     pub fn fabric(routes: u32, labels: bool) -> Self {
-        let bench = Bench::new(FABRIC);
+        Self::fabric_on(at_once(), routes, labels)
+    }
+
+    pub fn fabric_on(engine: Engine, routes: u32, labels: bool) -> Self {
+        let bench = Bench::with_engine(FABRIC, engine);
         let t = |name: &str| format!("FabricIngress.{name}");
         let (filter, classify) = (t("filtering.ingress_port_vlan"), t("filtering.fwd_classifier"));
         for port in 1..33 {

@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod engines;
 mod writes;
 
 use common::{Bench, FEATURES, ROUTER, ipv4};

@@ -8,6 +8,8 @@ mod narrow;
 mod parser;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 pub use control::InitialEntry;
 
@@ -132,6 +134,8 @@ impl Lower {
             errors: self.errors,
             code: self.code,
             names,
+            native: OnceLock::new(),
+            compiling: AtomicBool::new(false),
         }
     }
 
