@@ -36,8 +36,8 @@ lint: ## Formatting and clippy
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 demo: setup ## A 2x2 fabric: up, provisioned, pinged, cut under traffic, left running
-	$(CARGO) build --release --locked -p pergola -p p4switch
-	./target/release/pergola demo
+	$(CARGO) build --profile demo --locked -p pergola -p p4switch
+	./target/demo/pergola demo
 
 bench: setup ## Every benchmark
 	$(CARGO) build --release --locked -p pergola -p p4switch

@@ -97,8 +97,8 @@ impl Lab {
     }
 
     /// Cuts a cable: both ends of a cable between switches go down; of a host's cable, the switch's end, and the host loses
-    /// carrier. `Silent`: the ends stay lit and nothing arrives any more. At BMv2 both ends become dormant, and nothing
-    /// arrives: it hears nothing on any port while one of its interfaces is switched off.
+    /// carrier. `Silent`: the ends stay lit and nothing arrives any more. BMv2's end is never switched off, for then it hears
+    /// nothing on any port: towards one of our switches it loses carrier, else both ends become dormant and nothing arrives.
     pub fn break_link(&mut self, name: &str, cut: Cut) -> Result<(), LabError> {
         self.change(|lab| {
             let link = lab.find_link(name)?;
@@ -163,7 +163,8 @@ impl Lab {
         let ends = self.ends(link);
         let spec = &self.state.spec.links[link];
         let no_port = !spec.a.is_port() && !spec.b.is_port();
-        let chosen = [(&ends.a, spec.a.is_port() || no_port), (&ends.b, spec.b.is_port())];
+        let may = |end: &End| end.is_port() && !self.is_spared(end);
+        let chosen = [(&ends.a, may(&spec.a) || no_port), (&ends.b, may(&spec.b))];
         for ((namespace, interface), _) in chosen.into_iter().filter(|(_, chosen)| *chosen) {
             if on && self.is_dark(namespace, interface) {
                 continue;
@@ -202,12 +203,16 @@ impl Lab {
         Ok(())
     }
 
-    /// Whether a cable that is cut must not be switched off. Without real root there is no other way.
+    /// Whether a cable can be cut at neither end by switching it off: between BMv2s, and from BMv2 to a host.
     fn is_bmv2_cable(&self, link: usize) -> bool {
-        let spec = &self.state.spec;
-        let LinkSpec { a, b } = &spec.links[link];
-        let bmv2 = |end: &End| matches!(end, End::Port { switch, .. } if spec.is_bmv2(switch));
-        (bmv2(a) || bmv2(b)) && rootless::is_real_root()
+        let LinkSpec { a, b } = &self.state.spec.links[link];
+        let off = |end: &End| end.is_port() && !self.is_spared(end);
+        (self.is_spared(a) || self.is_spared(b)) && !off(a) && !off(b)
+    }
+
+    /// Whether a port is never switched off while its switch runs. Without real root there is no other way.
+    fn is_spared(&self, end: &End) -> bool {
+        matches!(end, End::Port { switch, .. } if self.state.spec.is_bmv2(switch)) && rootless::is_real_root()
     }
 
     fn ends(&self, link: usize) -> LinkEnds {
@@ -291,9 +296,8 @@ impl Lab {
         let Some(switch) = spec.switches.iter().find(|s| s.name == switch) else { return Ok(()) };
         for port in spec.ports_of(switch) {
             let end = End::Port { switch: switch.name.clone(), port };
-            let cut = self.state.cuts.iter().any(|(&l, &c)| {
-                c == Cut::Loud && !self.is_bmv2_cable(l) && (spec.links[l].a == end || spec.links[l].b == end)
-            });
+            let held = |l: usize| !self.is_spared(&end) && (spec.links[l].a == end || spec.links[l].b == end);
+            let cut = self.state.cuts.iter().any(|(&l, &c)| c == Cut::Loud && held(l));
             if !(on && cut) {
                 let interface = layout::port_interface(spec, &switch.name, port);
                 control.set_up(&interface, on).doing(|| format!("setting {interface}"))?;
