@@ -25,7 +25,7 @@ pub(crate) struct Scratch {
     pub key: Vec<u64>,
     /// Bytes being hashed, matched or sampled.
     pub bytes: Vec<u8>,
-    /// Where a stack assignment or a shift keeps nothing: header indices.
+    /// State of the generator.
     pub random: u64,
     pub round_robin: u64,
 }

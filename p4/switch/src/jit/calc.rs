@@ -161,7 +161,7 @@ impl Emit<'_> {
         self.call(helper, &[buffer, len])
     }
 
-    /// Whether the result of a calculation is not what a field holds: goes to `differs` or `same`.
+    /// Non-zero when a field does not hold the result of its calculation; None for fields that are not compared.
     pub fn compare_target(&mut self, target: FieldRef, value: Value) -> Option<Value> {
         let found = match target {
             FieldRef::Narrow(fld) => self.load(fld),

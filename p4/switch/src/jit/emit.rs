@@ -225,7 +225,7 @@ impl<'e> Emit<'e> {
         self.b.ins().iadd_imm_s(a, value as i64)
     }
 
-    /// The smaller of two unsigned numbers.
+    /// Compares with a constant of 64 bits.
     pub fn compare_to(&mut self, cc: IntCC, a: Value, value: u64) -> Value {
         let value = self.int(value);
         self.b.ins().icmp(cc, a, value)
