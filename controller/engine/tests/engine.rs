@@ -1,4 +1,5 @@
 //! The whole engine with the fabric's apps and real P4Runtime servers on loopback.
+#![allow(clippy::unwrap_used)]
 
 mod chaos;
 mod simulate;
@@ -45,7 +46,7 @@ async fn a_site_comes_up_and_a_restarted_controller_writes_nothing() {
         assert_eq!(report.pipeline_pushes, 0, "{name}");
         assert_eq!(report.status.installed, report.status.wanted);
     }
-    println!("controller restart, everything installed: ready in {took:?}");
+    eprintln!("controller restart, everything installed: ready in {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
@@ -75,7 +76,7 @@ async fn one_route_is_written_everywhere_at_once_and_taken_away_again() {
         assert!(engine.counters(&entries[0].0, 0).await.unwrap().iter().any(|c| c.key == entries[0].1));
     }
     took.sort();
-    println!("one route in the store to written on all leaves: median {:?}, worst {:?}", took[10], took[19]);
+    eprintln!("one route in the store to written on all leaves: median {:?}, worst {:?}", took[10], took[19]);
     for n in 0..20 {
         site.store.delete(&route(n, &hop.to_string()).key().to_string(), None).await.unwrap();
     }
@@ -197,7 +198,7 @@ async fn two_controllers_share_the_switches_and_one_takes_over_from_the_other() 
     until("takeover", || primaries(&b).len() == 4).await;
     let took = killed.elapsed();
     synced(&b, 1).await;
-    println!("controller dropped to every switch taken over: {took:?}");
+    eprintln!("controller dropped to every switch taken over: {took:?}");
     assert!(took < Duration::from_millis(1500), "{took:?}");
     for (name, device) in b.devices() {
         let report = &device.report;

@@ -1,5 +1,6 @@
 //! Session and reconciler against a switch of chaos, on virtual time: they always converge, never break what works, and
 //! never write what is there already.
+#![allow(clippy::unwrap_used)]
 
 mod chaos;
 

@@ -1,5 +1,6 @@
 //! The `pergola` binary: command line, configuration, wiring. No logic.
 #![allow(clippy::print_stdout)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod client;
 mod demo;

@@ -1,5 +1,6 @@
 //! A central office of 2 spines and 8 leaves: every leaf holds 120,000 outside routes and the hosts, a million entries
 //! in all. Planned from nothing, and one route changed.
+#![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
 use std::sync::Arc;

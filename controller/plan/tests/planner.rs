@@ -1,4 +1,5 @@
 //! The planner: deltas, owners, causes, conflicts; and that the way to a view makes no difference.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Entities survive packing and the way over P4Runtime, in one canonical form.
+#![allow(clippy::unwrap_used)]
 
 use p4runtime_proto::p4::v1;
 use pergola_pipeline::entity::{KeyView, ValueView};

@@ -1,4 +1,5 @@
 //! Text format of P4Info and pipeline configurations, there and back.
+#![allow(clippy::unwrap_used)]
 
 use p4runtime_proto::{
     p4::{config::v1 as config, v1},

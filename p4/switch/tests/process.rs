@@ -38,7 +38,7 @@ fn start(args: &[&str]) -> Running {
 async fn capabilities(port: u16) -> String {
     loop {
         if let Ok(mut client) = P4RuntimeClient::connect(format!("http://127.0.0.1:{port}")).await
-            && let Ok(answer) = client.capabilities(CapabilitiesRequest { device_id: 3, ..Default::default() }).await
+            && let Ok(answer) = client.capabilities(CapabilitiesRequest { device_id: 3 }).await
         {
             return answer.into_inner().p4runtime_api_version;
         }

@@ -65,10 +65,10 @@ fn a_controller_is_killed(office: &mut Office) {
     let killed = Instant::now();
     office.kill("c1");
     let took = office.taken_over("c2", "c1", killed);
-    println!("controller killed: {} switches have a new master after {took:?}", its.len());
+    eprintln!("controller killed: {} switches have a new master after {took:?}", its.len());
     assert!(took < LEASE_LIMIT, "{took:?}");
     office.in_sync(&["c2", "c3"]);
-    println!("  traffic: {}", lossless(probe));
+    eprintln!("  traffic: {}", lossless(probe));
     office.run("c1");
     office.spread();
 }
@@ -84,7 +84,7 @@ fn a_link_is_cut_while_nobody_is_master(office: &mut Office) {
     let took = office.taken_over(other, &master, killed);
     assert!(took < LEASE_LIMIT, "{took:?}");
     let report = probe.stop().unwrap();
-    println!("link cut without a master: {report}");
+    eprintln!("link cut without a master: {report}");
     // The switch itself moves the flows: what was lost was lost at once and not until a master came.
     assert!(report.longest_gap_ms() < 200.0 && report.lost < 60, "{report}");
     office.lab.heal_link("leaf1-spine1").unwrap();
@@ -98,7 +98,7 @@ fn a_controller_is_frozen(office: &mut Office) {
     let frozen = Instant::now();
     office.signal("c2", "STOP");
     let took = office.taken_over("c3", "c2", frozen);
-    println!("controller frozen: new masters after {took:?}");
+    eprintln!("controller frozen: new masters after {took:?}");
     assert!(took < LEASE_LIMIT, "{took:?}");
     // A change in the time that it sleeps through.
     office.route(1, "c3");
@@ -106,7 +106,7 @@ fn a_controller_is_frozen(office: &mut Office) {
     // It wakes up as what it is now, learns what it missed, and gets its share again.
     office.spread();
     office.in_sync(&["c1", "c2", "c3"]);
-    println!("  traffic: {}", lossless(probe));
+    eprintln!("  traffic: {}", lossless(probe));
 }
 
 fn a_member_of_etcd_is_lost(office: &mut Office) {
@@ -116,7 +116,7 @@ fn a_member_of_etcd_is_lost(office: &mut Office) {
         office.route(n, ["c1", "c2", "c3"][n % 3]);
     }
     office.run("m0");
-    println!("member of etcd lost: {}", lossless(probe));
+    eprintln!("member of etcd lost: {}", lossless(probe));
     office.settled("c1");
 }
 
@@ -136,10 +136,10 @@ fn etcd_has_no_majority(office: &mut Office) {
     office.run("m0");
     office.run("m1");
     office.route(10, "c2");
-    println!("majority of etcd back: writes are taken after {:?}", back.elapsed());
+    eprintln!("majority of etcd back: writes are taken after {:?}", back.elapsed());
     office.settled("c3");
     office.in_sync(&["c1", "c2", "c3"]);
-    println!("  traffic: {}", lossless(probe));
+    eprintln!("  traffic: {}", lossless(probe));
 }
 
 fn drained_and_stopped(office: &mut Office) {
@@ -155,11 +155,11 @@ fn drained_and_stopped(office: &mut Office) {
     let stopped = Instant::now();
     office.signal("c3", "TERM");
     let took = office.taken_over("c1", "c3", stopped);
-    println!("controller stopped: new masters after {took:?}");
+    eprintln!("controller stopped: new masters after {took:?}");
     office.reap("c3");
     office.run("c3");
     office.settled("c1");
-    println!("  traffic: {}", lossless(probe));
+    eprintln!("  traffic: {}", lossless(probe));
 }
 
 /// One thing at random, and back to order.
@@ -169,7 +169,7 @@ fn anything(office: &mut Office, round: u64) {
     let node = ["c1", "c2", "c3"][(seed >> 8) as usize % 3];
     let member = ["m0", "m1", "m2"][(seed >> 16) as usize % 3];
     let what = (seed >> 32) % 4;
-    println!("round {round}: {what} {node} {member}");
+    eprintln!("round {round}: {what} {node} {member}");
     match what {
         0 => office.kill(node),
         1 => office.signal(node, "STOP"),
@@ -209,6 +209,6 @@ fn all_power_is_lost(office: &mut Office) {
     }
     office.settled("c1");
     office.in_sync(&["c1", "c2", "c3"]);
-    println!("cold start of everything: in sync after {:?}", cold.elapsed());
+    eprintln!("cold start of everything: in sync after {:?}", cold.elapsed());
     assert_eq!(office.routes("c2"), known, "every acknowledged intent is there");
 }

@@ -45,6 +45,7 @@ exit 0
 struct Server(Child);
 
 impl Server {
+    #[allow(clippy::zombie_processes)] // A failed assertion ends everything.
     /// A dnsmasq that lends addresses ending in `last` only, ready when this returns.
     fn start(lab: &Scenario, host: &str, folder: &Path, last: u8) -> Self {
         let leases = folder.join(format!("{host}.leases"));

@@ -130,6 +130,7 @@ mod tests {
             port: crate::wire::lldp::Id::Local("1".into()),
             ttl_s: 3,
             system_name: None,
+            hears: None,
             signature: None,
         };
         let key = Key::new(1, b"0123456789abcdef").unwrap();

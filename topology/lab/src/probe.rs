@@ -276,7 +276,8 @@ fn receive(input: &In, epoch: Instant, count: &AtomicU64, stopped: &AtomicBool) 
     loop {
         let over = stopped.load(Ordering::Acquire);
         // What wakes us may be for somebody else: another probe's answers reach this socket too.
-        if poll::wait(&mut fds, Some(QUIET))? == 0 && over || over && last.elapsed() > 2 * QUIET {
+        let quiet = poll::wait(&mut fds, Some(QUIET))? == 0;
+        if over && (quiet || last.elapsed() > 2 * QUIET) {
             return Ok(arrivals);
         }
         while let Some(stamp) = input.take() {

@@ -125,6 +125,7 @@ impl Links {
             port: Id::Local(at.port.to_string()),
             ttl_s: u16::try_from(self.config.hold().div_ceil(crate::machine::SECONDS)).unwrap_or(u16::MAX),
             system_name: None,
+            hears: None,
             signature: None,
         }
     }

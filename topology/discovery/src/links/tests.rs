@@ -320,6 +320,7 @@ fn forged_frames_are_refused_counted_and_reported_once() {
         port: Id::Local(port.into()),
         ttl_s: 4,
         system_name: None,
+        hears: None,
         signature: None,
     };
     let wrong = Key::new(1, b"not the key of the site").unwrap();

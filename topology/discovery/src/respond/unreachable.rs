@@ -283,11 +283,7 @@ impl PacketMachine for Unreachable {
                 };
                 match why {
                     Why::Unknown => self.unknown(held, net, now, out),
-                    Why::Expired => {
-                        if self.error(&held, Problem::Expired, net, now, out) {
-                            self.count.expired += 1;
-                        }
-                    }
+                    Why::Expired if self.error(&held, Problem::Expired, net, now, out) => self.count.expired += 1,
                     _ => {}
                 }
             }

@@ -1,4 +1,7 @@
-//! LLDP data units (IEEE 802.1AB-2016 clause 8) with the signature TLV of this project.
+//! LLDP data units (IEEE 802.1AB-2016 clause 8) with two TLVs of this project.
+//!
+//! `Hears` is an organizationally specific TLV, OUI (3), subtype 2 (1), text: the port whose frames arrive at the port that
+//! sends this. So each end of a link knows that it works in both directions, whoever is the master of the other one.
 //!
 //! The signature is an organizationally specific TLV and always the last before the end:
 //! ```text
@@ -17,6 +20,7 @@ pub const NEAREST_BRIDGE: Mac = Mac([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]);
 /// Locally administered, as this project has no registered OUI.
 const OUI: [u8; 3] = [0x02, 0x50, 0x47];
 const SUBTYPE_SIGNATURE: u8 = 1;
+const SUBTYPE_HEARS: u8 = 2;
 const VERSION: u8 = 1;
 const SIGNATURE_LEN: usize = 4 + 2 + 8 + 8 + 32;
 const LABEL: &[u8] = b"pergola lldp v1";
@@ -59,6 +63,8 @@ pub struct Lldp {
     pub ttl_s: u16,
     /// Left out when it is no UTF-8 or longer than the 255 bytes of clause 8.5.6.
     pub system_name: Option<String>,
+    /// The port that the sending port hears, as `device/port`. Left out when it is no UTF-8.
+    pub hears: Option<String>,
     pub signature: Option<Signature>,
 }
 
@@ -138,6 +144,7 @@ impl Lldp {
                 .filter(|n| n.len() <= 255)
                 .and_then(|n| std::str::from_utf8(n).ok())
                 .map(str::to_owned),
+            hears: t.hears.and_then(|n| std::str::from_utf8(n).ok()).map(str::to_owned),
             signature,
         })
     }
@@ -170,6 +177,10 @@ impl Lldp {
         push(&mut b, 3, &self.ttl_s.to_be_bytes());
         if let Some(name) = &self.system_name {
             push(&mut b, 5, &name.as_bytes()[..name.len().min(255)]);
+        }
+        if let Some(port) = &self.hears {
+            let text = &port.as_bytes()[..port.len().min(507)];
+            push(&mut b, 127, &[&OUI[..], &[SUBTYPE_HEARS], text].concat());
         }
         b
     }
@@ -236,12 +247,13 @@ struct Tlvs<'a> {
     port: &'a [u8],
     ttl_s: u16,
     system_name: Option<&'a [u8]>,
+    hears: Option<&'a [u8]>,
     /// Offset of the value in the data unit, and the value.
     signature: Option<(usize, &'a [u8])>,
 }
 
 fn walk(payload: &[u8]) -> Result<Tlvs<'_>, WireError> {
-    let mut t = Tlvs { chassis: &[], port: &[], ttl_s: 0, system_name: None, signature: None };
+    let mut t = Tlvs { chassis: &[], port: &[], ttl_s: 0, system_name: None, hears: None, signature: None };
     let mut at = 0;
     let mut index = 0;
     loop {
@@ -279,6 +291,9 @@ fn walk(payload: &[u8]) -> Result<Tlvs<'_>, WireError> {
                 }
                 t.signature = Some((at + 2, value));
             }
+            (_, 127) if value.len() >= 4 && value[..3] == OUI && value[3] == SUBTYPE_HEARS => {
+                t.hears = Some(&value[4..])
+            }
             _ => {}
         }
         at += 2 + len;
@@ -301,6 +316,7 @@ mod tests {
             port: Id::Local("3".into()),
             ttl_s: 4,
             system_name: None,
+            hears: None,
             signature: None,
         }
     }
@@ -358,8 +374,9 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(chassis in any_id(), port in any_id(), ttl_s: u16, name in proptest::option::of("[a-z0-9]{0,60}"),
+                      hears in proptest::option::of("[a-z0-9]{1,30}/[0-9]{1,3}"),
                       sig in proptest::option::of(any::<(u8, u64, u64, [u8; 32])>())) {
-            let l = Lldp { chassis, port, ttl_s, system_name: name,
+            let l = Lldp { chassis, port, ttl_s, system_name: name, hears,
                 signature: sig.map(|(key_id, time_ns, sequence, hmac)| Signature { key_id, time_ns, sequence, hmac }) };
             prop_assert_eq!(Lldp::parse(&l.to_bytes()).unwrap(), l);
         }
