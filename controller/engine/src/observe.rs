@@ -76,7 +76,8 @@ impl Observer {
     pub fn release(&self) {
         let held = std::mem::take(&mut *self.0.held.lock());
         for (key, mut held) in held {
-            let stale = held.others && key.kind != Kind::PortState && held.since.elapsed() >= SUCCESSION;
+            let late = held.others && key.kind != Kind::PortState && held.since.elapsed() >= SUCCESSION;
+            let stale = late || self.0.is_outdated(&held.write);
             match self.0.voice(&held.write) {
                 Voice::Ours(_) if stale => {}
                 Voice::Ours(_) => self.0.write(held.write, true),
@@ -138,6 +139,20 @@ impl Inner {
             return;
         }
         held.insert(key, Held { write, since: Instant::now(), others });
+    }
+
+    /// Whether somebody has said something newer of a port or link.
+    fn is_outdated(&self, write: &Write) -> bool {
+        let view = self.shown.read();
+        match write {
+            Write::Put(AnyResource::LinkState(l)) => {
+                view.link_state(&l.id).is_some_and(|known| known.changed_ms > l.changed_ms)
+            }
+            Write::Put(AnyResource::PortState(p)) => {
+                view.port_state(&p.port).is_some_and(|known| known.changed_ms > p.changed_ms)
+            }
+            _ => false,
+        }
     }
 
     fn voice(&self, write: &Write) -> Voice {

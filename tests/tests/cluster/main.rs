@@ -44,6 +44,7 @@ fn a_cluster_loses_nothing() {
     let mut office = Office::start();
     office.spread();
     office.lab.ping_all(LIMIT).unwrap();
+    office.links_are_up_but(&[]);
     a_controller_is_killed(&mut office);
     a_link_is_cut_while_nobody_is_master(&mut office);
     a_controller_is_frozen(&mut office);
@@ -87,9 +88,11 @@ fn a_link_is_cut_while_nobody_is_master(office: &mut Office) {
     eprintln!("link cut without a master: {report}");
     // The switch itself moves the flows: what was lost was lost at once and not until a master came.
     assert!(report.longest_gap_ms() < 200.0 && report.lost < 60, "{report}");
-    office.lab.heal_link("leaf1-spine1").unwrap();
     office.run(&master);
+    office.links_are_up_but(&["leaf1/1~spine1/1"]);
+    office.lab.heal_link("leaf1-spine1").unwrap();
     office.spread();
+    office.links_are_up_but(&[]);
     office.lab.ping_all(LIMIT).unwrap();
 }
 
@@ -137,6 +140,7 @@ fn etcd_has_no_majority(office: &mut Office) {
     office.run("m1");
     office.route(10, "c2");
     eprintln!("majority of etcd back: writes are taken after {:?}", back.elapsed());
+    office.links_are_up_but(&[]);
     office.settled("c3");
     office.in_sync(&["c1", "c2", "c3"]);
     eprintln!("  traffic: {}", lossless(probe));
@@ -210,5 +214,6 @@ fn all_power_is_lost(office: &mut Office) {
     office.settled("c1");
     office.in_sync(&["c1", "c2", "c3"]);
     eprintln!("cold start of everything: in sync after {:?}", cold.elapsed());
+    office.links_are_up_but(&[]);
     assert_eq!(office.routes("c2"), known, "every acknowledged intent is there");
 }

@@ -293,6 +293,20 @@ impl Office {
         list["items"].as_array().unwrap().iter().map(|i| i["name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Waits until the store says of every link what is so, as each node reads it.
+    pub fn links_are_up_but(&self, down: &[&str]) {
+        for node in NODES {
+            let mut last = Value::Null;
+            let found = wait_until("the links' states", LIMIT, || {
+                last = self.json(node, "/api/v1/link-state")?["items"].take();
+                let links = last.as_array()?;
+                let right = |l: &&Value| l["name"].as_str().is_some_and(|id| l["body"]["up"] != down.contains(&id));
+                (links.len() == 10 && links.iter().filter(right).count() == 10).then_some(())
+            });
+            found.unwrap_or_else(|e| panic!("{e} at {node}: {last:#}"));
+        }
+    }
+
     pub fn end(mut self) {
         self.parts.clear();
         let folder = self.folder.take();

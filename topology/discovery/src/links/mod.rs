@@ -3,7 +3,8 @@
 //! A port *hears* another port while signed frames of it arrive. A link is up when both ends hear one another, neither
 //! end is down by its switch's word, and it is intended. It goes down when an end goes down, when one hears another
 //! port, or when frames stay away that were sent: a controller that lost a switch, or stood still itself, learns nothing
-//! from silence. Of a spine without a session the leaves ask whether it still forwards (see [`echo`]).
+//! from silence. Where the far end has another master its own frames tell whether it hears ours. Of a spine without a
+//! session the leaves ask whether it still forwards (see [`echo`]).
 //!
 //! ```text
 //!            signed frame            both hear, intended, not down
@@ -268,9 +269,11 @@ impl Links {
         self.link_down(id, LinkLoss::PortDown, out);
         self.set_alarm(id, AlarmKind::LldpSilent, None, out);
         self.slots[id].heard = None;
+        self.slots[id].told = None;
         self.judge_cabling(id, out);
         for peer in peers.into_iter().flatten() {
             self.set_alarm(peer, AlarmKind::LldpSilent, None, out);
+            self.slots[peer].told = None;
             if self.slots[peer].heard.is_some_and(|h| h.from == id) {
                 self.slots[peer].heard = None;
                 self.judge_cabling(peer, out);
@@ -310,7 +313,7 @@ impl Links {
         if down(&self.slots[id]) || down(&self.slots[peer]) {
             return;
         }
-        if self.slots[peer].heard.is_some_and(|h| h.from == id) {
+        if self.hears(peer, id) {
             self.link_down(id, LinkLoss::Recabled, out);
             self.link_down(peer, LinkLoss::Recabled, out);
             self.slots[id].link = Some(peer);
@@ -321,17 +324,31 @@ impl Links {
             }
             let (a, b) = self.ends(id, peer);
             out.push(Output::Observe(Observation::LinkUp { a, b }));
+            if !self.is_ours(peer) {
+                // Its master waits for our word.
+                self.send_soon(id, now);
+            }
             return;
         }
         // The far end has not heard us yet: do not let it wait for the interval.
         self.send_soon(id, now);
         let since = self.slots[id].heard.map_or(now, |h| h.since);
         let far = &self.slots[peer].at;
-        let reachable = self.devices.get(&far.device).is_some_and(|d| d.connected);
-        if reachable && now.saturating_sub(since) > self.config.hold() {
+        if self.is_ours(peer) && now.saturating_sub(since) > self.config.hold() {
             let text = format!("{} hears {far}, but {far} does not hear {}", self.slots[id].at, self.slots[id].at);
             self.set_alarm(id, AlarmKind::OneWay, Some(text), out);
         }
+    }
+
+    /// Whether we have the session to a port's switch.
+    fn is_ours(&self, id: SlotId) -> bool {
+        self.devices.get(&self.slots[id].at.device).is_some_and(|d| d.connected)
+    }
+
+    /// Whether frames of `from` arrive at `at`: as we see it, or as `at` tells where another controller is master.
+    fn hears(&self, at: SlotId, from: SlotId) -> bool {
+        let s = &self.slots[at];
+        s.heard.is_some_and(|h| h.from == from) || (s.told == Some(from) && !self.is_ours(at))
     }
 
     fn ends(&self, a: SlotId, b: SlotId) -> (PortRef, PortRef) {
@@ -351,13 +368,12 @@ impl Links {
 
     /// Whether frames of `from` should have arrived at `id` and did not.
     fn is_lost(&self, id: SlotId, from: SlotId) -> bool {
-        let connected = |s: &Slot| self.devices.get(&s.at.device).is_some_and(|d| d.connected);
         let (here, there) = (&self.slots[id], &self.slots[from]);
         if !there.present || !there.sends || there.oper == Some(false) {
             return true;
         }
         let missed = self.config.missed.max(1);
-        match (connected(here), connected(there)) {
+        match (self.is_ours(id), self.is_ours(from)) {
             (true, true) => there.unheard >= missed,
             (true, false) => here.link == Some(from) && here.unechoed >= missed,
             _ => false,
@@ -381,6 +397,7 @@ impl Links {
         if self.slots[id].link == Some(heard.from) {
             // Both ends have to be heard again.
             self.slots[heard.from].heard = None;
+            self.slots[heard.from].told = None;
             self.link_down(id, LinkLoss::Silent, out);
             if self.reports(id) && self.reports(heard.from) {
                 let text = format!(

@@ -31,6 +31,10 @@ pub(super) struct Slot {
     /// What the switch says; `None` when it says nothing.
     pub oper: Option<bool>,
     pub heard: Option<Heard>,
+    /// The port that it hears by its own frames, which counts when its switch has another master; and since when those
+    /// name another port than its neighbour, or none.
+    pub told: Option<SlotId>,
+    pub deaf_since: Option<Nanos>,
     pub link: Option<SlotId>,
     /// Frames still to be sent fast.
     pub fast: u8,
@@ -61,6 +65,8 @@ impl Slot {
             unechoed: 0,
             oper: None,
             heard: None,
+            told: None,
+            deaf_since: None,
             link: None,
             fast: 0,
             sending: false,
@@ -125,7 +131,7 @@ impl Links {
             port: Id::Local(at.port.to_string()),
             ttl_s: u16::try_from(self.config.hold().div_ceil(crate::machine::SECONDS)).unwrap_or(u16::MAX),
             system_name: None,
-            hears: None,
+            hears: self.slots[id].heard.map(|h| self.slots[h.from].at.to_string()),
             signature: None,
         }
     }

@@ -48,7 +48,20 @@ impl Links {
             return;
         }
         self.slots[from].last_signed = Some(stamp);
+        let hears = unit.hears.as_deref().and_then(PortRef::parse);
+        self.slots[from].told = hears.and_then(|port| self.by_port.get(&port).copied());
         self.heard(id, from, now, out);
+        self.heed(id, from, now, out);
+    }
+
+    /// What the master of the far end says of our frames: after a while without them the link is not used.
+    fn heed(&mut self, id: SlotId, from: SlotId, now: Nanos, out: &mut Vec<Output>) {
+        let deaf = !self.is_ours(from) && self.slots[id].link == Some(from) && self.slots[from].told != Some(id);
+        let since = self.slots[from].deaf_since.unwrap_or(now);
+        self.slots[from].deaf_since = deaf.then_some(since);
+        if deaf && now - since > self.config.hold() {
+            self.link_down(id, LinkLoss::Silent, out);
+        }
     }
 
     /// Who signed this within the window; `None` when it was not one of us.

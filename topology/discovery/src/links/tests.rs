@@ -483,3 +483,73 @@ fn two_thousand_ports_cost_little() {
         running - start
     );
 }
+
+/// One fabric under two masters, each with a machine of its own.
+struct TwoMasters {
+    worlds: [World; 2],
+    /// Directions that lose everything.
+    cut: HashSet<PortRef>,
+}
+
+impl TwoMasters {
+    /// The first is master of the switches whose names begin with `leaf`.
+    fn start() -> Self {
+        let worlds = [true, false].map(|leaves| {
+            let mut world = World::new(two_by_two());
+            world.cables.clear();
+            world.input(&Input::Changed(Change::All));
+            for d in world.net.router_macs.keys().cloned().collect::<Vec<_>>() {
+                world.input(&Input::Device { device: &d, connected: d.starts_with("leaf") == leaves });
+            }
+            world
+        });
+        TwoMasters { worlds, cut: HashSet::new() }
+    }
+
+    fn run(&mut self, time: Nanos) {
+        let end = self.worlds[0].now + time;
+        while self.worlds[0].now < end {
+            for w in &mut self.worlds {
+                w.run(10 * MILLIS);
+            }
+            let far = |at: &PortRef| {
+                let ends = two_by_two().intended.into_iter().find(|(a, b)| a == at || b == at);
+                ends.map(|(a, b)| if a == *at { b } else { a })
+            };
+            for (from, to) in [(0, 1), (1, 0)] {
+                for (at, frame) in std::mem::take(&mut self.worlds[from].sent) {
+                    if !self.cut.contains(&at)
+                        && let Some(peer) = far(&at)
+                        && Frame::parse(&frame).unwrap().ether_type == ETH_LLDP
+                    {
+                        self.worlds[to].inject(&peer, &frame);
+                    }
+                }
+            }
+        }
+    }
+
+    fn links(&self) -> [usize; 2] {
+        [0, 1].map(|i| self.worlds[i].links().len())
+    }
+}
+
+#[test]
+fn links_between_switches_of_two_masters_are_seen_by_both() {
+    let mut both = TwoMasters::start();
+    both.run(300 * MILLIS);
+    assert_eq!(both.links(), [4, 4]);
+    both.run(20 * SECONDS);
+    assert_eq!((both.links(), both.worlds[0].downs(), both.worlds[1].downs()), ([4, 4], vec![], vec![]));
+    // One direction is cut. The spines' master still hears the leaf, which hears nothing: here only the silence of the
+    // leaf's own frames about it tells.
+    both.cut.insert(p("spine1", 1));
+    both.worlds[0].port(&p("leaf1", 1), false);
+    both.worlds[0].port(&p("leaf1", 1), true);
+    both.run(10 * SECONDS);
+    assert_eq!(both.links(), [3, 3]);
+    assert_eq!(both.worlds[1].downs(), [LinkLoss::Silent]);
+    both.cut.clear();
+    both.run(2 * SECONDS);
+    assert_eq!(both.links(), [4, 4]);
+}
