@@ -308,7 +308,7 @@ impl Instance {
         let entry = table.get(&spec.key, spec.priority)?.ok_or(TableError::NotFound)?;
         use_bound(&bound, true);
         release(&entry);
-        entry.bound.set(Some(Arc::new(bound)), &pin());
+        table.rebind(&entry, bound);
         entry.set_ttl(spec.ttl_ms);
         entry.set_cookie(spec.cookie.clone());
         self.set_direct(id, &entry, spec)?;

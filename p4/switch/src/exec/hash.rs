@@ -89,6 +89,12 @@ fn crc_reflected<T: Copy + Into<u64>>(tables: &[[T; 256]; 8], init: u64, bytes: 
         let look = |i: usize| -> u64 { tables[7 - i][usize::from(mixed[i])].into() };
         look(0) ^ look(1) ^ look(2) ^ look(3) ^ look(4) ^ look(5) ^ look(6) ^ look(7)
     });
+    let (half, tail) = tail.as_chunks::<4>();
+    let rest = half.iter().fold(rest, |rest, half| {
+        let mixed = (rest ^ u64::from(u32::from_le_bytes(*half))).to_le_bytes();
+        let look = |i: usize| -> u64 { tables[3 - i][usize::from(mixed[i])].into() };
+        look(0) ^ look(1) ^ look(2) ^ look(3) ^ rest >> 32
+    });
     tail.iter().fold(rest, |rest, &byte| {
         let look: u64 = tables[0][((rest ^ u64::from(byte)) & 0xff) as usize].into();
         look ^ rest >> 8

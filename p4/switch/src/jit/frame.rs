@@ -24,9 +24,10 @@ impl Window {
         let width = u32::from(fld.width);
         let bit = fld.off * 8 + 64 - u32::from(fld.shift) - width;
         if fld.alone {
-            // Right-aligned in eight bytes that nothing else is in.
-            let bytes = width.div_ceil(8).next_power_of_two().max(1);
-            return Window { off: (fld.off + 8 - bytes) as i32, bytes, shift: 0, width, alone: true };
+            // Right-aligned in bytes that nothing else is in.
+            let bytes = width.div_ceil(8).next_power_of_two();
+            let off = (bit + width) / 8 - bytes;
+            return Window { off: off as i32, bytes, shift: 0, width, alone: true };
         }
         let bytes = (bit % 8 + width).div_ceil(8).next_power_of_two();
         let shift = bytes * 8 - bit % 8 - width;

@@ -14,7 +14,8 @@ pub struct Fld {
     pub off: u32,
     pub shift: u8,
     pub width: u8,
-    /// The window holds nothing else, so that a write need not read first.
+    /// The field has the one, two, four or eight bytes to itself that end where it ends, so that a write of these need not
+    /// read first.
     pub alone: bool,
     pub mask: u64,
 }

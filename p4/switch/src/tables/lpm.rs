@@ -2,10 +2,11 @@
 //!
 //! A lookup probes lengths from long to short. To probe few, the lengths beyond the first 16 (or 32) bits are kept per *stem*:
 //! the entries that share the exact fields and those leading bits. Real tables have one to three lengths below a stem, so a
-//! lookup is two to four probes whatever the number of lengths or entries, and an insert is two hash inserts.
+//! lookup is two to four probes whatever the number of lengths or entries, and an insert is two hash inserts. Below a stem
+//! with many entries the next eight bits need no probe at all (see `stem`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 use super::entry::Entry;
 use super::index::{Count, Hashed, Index, mix, mix_all};
 use super::key::{Layout, Slot};
+use super::stem::{FAN_BITS, Lengths, Spot, Stem, Tally};
 use crate::rcu::Pin;
 
 impl Hashed for Entry {
@@ -20,83 +22,6 @@ impl Hashed for Entry {
     fn hash(&self) -> u64 {
         self.hash
     }
-}
-
-/// A set of prefix lengths; bit `n` for length `n`.
-struct Lengths(SmallVec<[AtomicU64; 3]>);
-
-impl Lengths {
-    fn new(width: u32) -> Self {
-        Lengths((0..=width / 64).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    fn set(&self, len: u32, on: bool) {
-        let (word, bit) = (&self.0[len as usize / 64], 1 << (len % 64));
-        if on {
-            word.fetch_or(bit, Ordering::Release);
-        } else {
-            word.fetch_and(!bit, Ordering::Release);
-        }
-    }
-
-    /// The lengths below `limit`, long ones first, until `f` finds something.
-    #[inline]
-    fn search<R>(&self, limit: u32, mut f: impl FnMut(u32) -> Option<R>) -> Option<R> {
-        for word in (0..=(limit.saturating_sub(1) as usize / 64).min(self.0.len() - 1)).rev() {
-            let mut bits = self.0[word].load(Ordering::Acquire);
-            let top = limit - (word as u32) * 64;
-            if top < 64 {
-                bits &= (1 << top) - 1;
-            }
-            while bits != 0 {
-                let bit = 63 - bits.leading_zeros();
-                bits &= !(1 << bit);
-                if let Some(found) = f(word as u32 * 64 + bit) {
-                    return Some(found);
-                }
-            }
-        }
-        None
-    }
-}
-
-/// How many entries of each length, for the writer.
-#[derive(Default)]
-struct Tally(SmallVec<[(u32, u32); 4]>);
-
-impl Tally {
-    /// True when `len` is new.
-    fn add(&mut self, len: u32) -> bool {
-        match self.0.iter_mut().find(|t| t.0 == len) {
-            Some(tally) => {
-                tally.1 += 1;
-                false
-            }
-            None => {
-                self.0.push((len, 1));
-                true
-            }
-        }
-    }
-
-    /// True when it was the last of `len`.
-    fn sub(&mut self, len: u32) -> bool {
-        let Some(at) = self.0.iter().position(|t| t.0 == len) else { return false };
-        self.0[at].1 -= 1;
-        let gone = self.0[at].1 == 0;
-        if gone {
-            self.0.swap_remove(at);
-        }
-        gone
-    }
-}
-
-#[repr(C)]
-struct Stem {
-    hash: u64,
-    words: SmallVec<[u64; 3]>,
-    lengths: Lengths,
-    tally: Mutex<Tally>,
 }
 
 impl Hashed for Stem {
@@ -188,8 +113,15 @@ impl Lpm {
         if width > self.stem_len {
             let hash = self.hash_at(base, key, self.stem_len);
             let stem = self.stems.find(hash, pin, |s| s.hash == hash && self.same_prefix(&s.words, key, self.stem_len));
-            if let Some(found) = stem.and_then(|stem| stem.lengths.search(width + 1, probe)) {
-                return Some(found);
+            let found = stem.and_then(|stem| match stem.fan.load(pin) {
+                Some(fan) => {
+                    let first = self.stem_len + FAN_BITS + 1;
+                    fan.below(self.fan_bits(key), first, pin).resolve(probe)
+                }
+                None => stem.lengths.search(width + 1, probe),
+            });
+            if found.is_some() {
+                return found;
             }
         }
         self.lengths.search((self.stem_len + 1).min(width + 1), probe)
@@ -207,32 +139,58 @@ impl Lpm {
         self.entries.get(self.hash(words, len), pin, Self::exactly(words, len))
     }
 
+    /// Whether the lengths beyond a fan fit the set that its places have.
+    fn fans(&self) -> bool {
+        let beyond = self.slot.width as i64 - i64::from(self.stem_len + FAN_BITS);
+        self.slot.words == 1 && (0..=64).contains(&beyond)
+    }
+
+    /// The bits behind the stem.
+    #[inline]
+    fn fan_bits(&self, key: &[u64]) -> u8 {
+        (key[self.slot.word] >> (self.slot.shift + self.slot.width - self.stem_len - FAN_BITS)) as u8
+    }
+
+    fn spot(&self, words: &[u64], len: u32) -> Spot {
+        Spot { bits: len - self.stem_len, at: if self.fans() { self.fan_bits(words) } else { 0 } }
+    }
+
+    fn stem(&self, words: &[u64], pin: &Pin) -> (u64, Option<Arc<Stem>>) {
+        let hash = self.hash(words, self.stem_len);
+        (hash, self.stems.get(hash, pin, |s| s.hash == hash && self.same_prefix(&s.words, words, self.stem_len)))
+    }
+
     pub fn insert(&self, entry: Arc<Entry>, pin: &Pin) {
         let mut writer = self.writer.lock();
         let writer = &mut *writer;
         let (len, words) = (entry.key.prefix_len, entry.key.words.clone());
-        self.entries.insert(&mut writer.entries, entry, pin);
+        self.entries.insert(&mut writer.entries, entry.clone(), pin);
         if len > self.stem_len {
-            let hash = self.hash(&words, self.stem_len);
-            let same = |s: &Stem| s.hash == hash && self.same_prefix(&s.words, &words, self.stem_len);
-            let stem = self.stems.get(hash, pin, same).unwrap_or_else(|| {
-                let stem = Arc::new(Stem {
-                    hash,
-                    words: SmallVec::from_slice(&words),
-                    lengths: Lengths::new(self.slot.width),
-                    tally: Mutex::default(),
-                });
+            let (hash, stem) = self.stem(&words, pin);
+            let stem = stem.unwrap_or_else(|| {
+                let stem = Arc::new(Stem::new(hash, &words, self.slot.width));
                 self.stems.insert(&mut writer.stems, stem.clone(), pin);
                 stem
             });
-            if stem.tally.lock().add(len) {
-                stem.lengths.set(len, true);
-            }
+            stem.add(&entry, self.spot(&words, len), self.fans(), pin, |spot| {
+                let shift = self.slot.shift + self.slot.width - self.stem_len - FAN_BITS;
+                let mut words = words.clone();
+                self.cut(&mut words, self.stem_len);
+                words[self.slot.word] |= u64::from(spot.at) << shift;
+                self.get(&words, self.stem_len + spot.bits, pin)
+            });
         }
         // Last, so that a reader that trusts `distinct` finds every length in `lengths`.
         if writer.tally.add(len) {
             self.lengths.set(len, true);
-            self.distinct.store(writer.tally.0.len(), Ordering::Release);
+            self.distinct.store(writer.tally.distinct(), Ordering::Release);
+        }
+    }
+
+    /// Clears the prefix's bits behind the first `len`.
+    fn cut(&self, words: &mut [u64], len: u32) {
+        for (word, mask) in words[self.slot.word..].iter_mut().zip(&self.masks[len as usize]) {
+            *word &= mask;
         }
     }
 
@@ -240,23 +198,26 @@ impl Lpm {
         let mut writer = self.writer.lock();
         let writer = &mut *writer;
         let hash = self.hash(words, len);
+        let (stem_hash, stem) = if len > self.stem_len { self.stem(words, pin) } else { (0, None) };
+        if let Some(stem) = &stem {
+            self.entries.get(hash, pin, Self::exactly(words, len))?;
+            stem.give_up(len, self.spot(words, len), pin, || {
+                stem.lengths.search(len, |shorter| {
+                    let mut words: SmallVec<[u64; 4]> = SmallVec::from_slice(words);
+                    self.cut(&mut words, shorter);
+                    self.get(&words, shorter, pin)
+                })
+            });
+        }
         let entry = self.entries.remove(&mut writer.entries, hash, pin, Self::exactly(words, len))?;
-        if len > self.stem_len {
-            let hash = self.hash(words, self.stem_len);
-            let same = |s: &Stem| s.hash == hash && self.same_prefix(&s.words, words, self.stem_len);
-            if let Some(stem) = self.stems.get(hash, pin, same) {
-                let mut tally = stem.tally.lock();
-                if tally.sub(len) {
-                    stem.lengths.set(len, false);
-                }
-                if tally.0.is_empty() {
-                    self.stems.remove(&mut writer.stems, hash, pin, same);
-                }
-            }
+        if let Some(stem) = stem
+            && stem.sub(len, self.spot(words, len), self.fans(), pin)
+        {
+            self.stems.remove(&mut writer.stems, stem_hash, pin, |s| std::ptr::eq(s, &*stem));
         }
         if writer.tally.sub(len) {
             self.lengths.set(len, false);
-            self.distinct.store(writer.tally.0.len(), Ordering::Release);
+            self.distinct.store(writer.tally.distinct(), Ordering::Release);
         }
         Some(entry)
     }

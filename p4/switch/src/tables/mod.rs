@@ -5,6 +5,7 @@ mod index;
 pub mod key;
 mod lpm;
 pub mod profile;
+mod stem;
 pub(crate) mod table;
 mod ternary;
 #[cfg(test)]

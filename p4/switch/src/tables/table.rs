@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::entry::{Bound, Entry, NewParts};
+use super::entry::{Bound, Common, Entry, NewParts};
 use super::key::{KeyError, KeyField, Layout, Packed};
 use super::lpm::{Exact, Lpm};
 use super::ternary::Ternary;
@@ -80,7 +80,7 @@ pub struct Table {
     size: usize,
     meter: Option<MeterUnit>,
     /// One change at a time, so that checks and changes belong together. Packets never take it.
-    write: Mutex<()>,
+    write: Mutex<Common>,
 }
 
 /// The table must be applied.
@@ -135,7 +135,7 @@ impl Table {
             size: info.size,
             counters: info.has_counters.then_some(shards),
             meter,
-            write: Mutex::new(()),
+            write: Mutex::default(),
         }
     }
 
@@ -187,13 +187,13 @@ impl Table {
         self.len.load(Ordering::Relaxed)
     }
 
-    fn make(&self, key: Packed, hash: u64, rest: Rest) -> Arc<Entry> {
+    fn make(&self, key: Packed, hash: u64, common: &mut Common, rest: Rest) -> Arc<Entry> {
         Entry::new(NewParts {
             key,
             hash,
             priority: rest.priority,
             seq: self.seq.fetch_add(1, Ordering::Relaxed),
-            bound: rest.bound,
+            bound: common.share(rest.bound),
             counter: self.counters.map(CounterCell::new),
             meter: self.meter.map(MeterCell::new),
             ttl_ms: rest.ttl_ms,
@@ -206,7 +206,7 @@ impl Table {
     pub(crate) fn insert(&self, key: &[KeyField], rest: Rest) -> Result<Arc<Entry>, TableError> {
         let packed = self.layout.pack(key)?;
         let pin = pin();
-        let _write = self.write.lock();
+        let mut common = self.write.lock();
         if self.lookup(&packed, rest.priority, &pin)?.is_some() {
             return Err(TableError::Exists);
         }
@@ -218,7 +218,7 @@ impl Table {
             Match::Lpm(lpm) => lpm.hash(&packed.words, packed.prefix_len),
             _ => Ternary::hash(&packed),
         };
-        let entry = self.make(packed, hash, rest);
+        let entry = self.make(packed, hash, &mut common, rest);
         match &self.entries {
             Match::Exact(exact) => exact.insert(entry.clone(), &pin),
             Match::Lpm(lpm) => lpm.insert(entry.clone(), &pin),
@@ -280,16 +280,22 @@ impl Table {
         self.layout.unpack(&entry.key)
     }
 
+    /// Gives an entry another action.
+    pub(crate) fn rebind(&self, entry: &Entry, bound: Bound) {
+        let bound = self.write.lock().share(bound);
+        entry.bound.set(Some(bound), &pin());
+    }
+
     pub(crate) fn set_default(&self, bound: Option<Bound>) {
         let pin = pin();
-        let _write = self.write.lock();
+        let mut common = self.write.lock();
         match (bound, self.default.load(&pin)) {
             (None, _) => self.default.set(None, &pin),
-            (Some(bound), Some(entry)) => entry.bound.set(Some(Arc::new(bound)), &pin),
+            (Some(bound), Some(entry)) => entry.bound.set(Some(common.share(bound)), &pin),
             (Some(bound), None) => {
                 let cookie = Arc::default();
                 let rest = Rest { bound, priority: 0, ttl_ms: 0, now_ms: 0, cookie, is_const: false };
-                self.default.set(Some(self.make(Packed::default(), 0, rest)), &pin);
+                self.default.set(Some(self.make(Packed::default(), 0, &mut common, rest)), &pin);
             }
         }
         self.settle(&pin);

@@ -163,8 +163,22 @@ fn steps(fields: usize) -> impl Strategy<Value = (Vec<Step>, Vec<Vec<u128>>)> {
     (prop::collection::vec(step, 1..40), prop::collection::vec(prop::collection::vec(small(), fields), 1..12))
 }
 
+/// Prefixes of all lengths around the fan of two stems, in two routing domains.
+fn crowd() -> impl Strategy<Value = (Vec<Step>, Vec<Vec<u128>>)> {
+    let address = || (0u128..0x2_0000).prop_map(|low| 0x0a00_0000 | low & 0x1_030f);
+    let vrf = || 0u128..2;
+    let step = ((vrf(), Just(0)), (address(), 14u128..33), prop::bool::weighted(0.3));
+    let step = step.prop_map(|(vrf, prefix, delete)| (vec![vrf, prefix], 0, delete));
+    let probe = (vrf(), address()).prop_map(|(vrf, address)| vec![vrf, address]);
+    (prop::collection::vec(step, 60..200), prop::collection::vec(probe, 4..16))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn crowded_lpm_tables((steps, probes) in crowd()) {
+        check(&[(MatchKind::Exact, 16), (MatchKind::Lpm, 32)], &steps, &probes);
+    }
     #[test]
     fn exact_tables((steps, probes) in steps(3)) {
         check(&[(MatchKind::Exact, 9), (MatchKind::Exact, 48), (MatchKind::Exact, 128)], &steps, &probes);
@@ -209,6 +223,9 @@ fn readers_never_miss_what_stays() {
     };
     insert(0x0a00_0000, 8, 1);
     insert(0x0a01_0200, 24, 2);
+    for many in 0..40 {
+        insert(0x0a01_4000 | many << 8, 24, 5);
+    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -219,7 +236,7 @@ fn readers_never_miss_what_stays() {
                         Some(Bound::Action(data)) => data.action,
                         _ => 0,
                     };
-                    assert_eq!((found(0x0a01_0203), found(0x0aff_0001)), (2, 1));
+                    assert_eq!((found(0x0a01_0203), found(0x0aff_0001), found(0x0a01_4203)), (2, 1, 5));
                 }
             });
         }
@@ -243,5 +260,5 @@ fn readers_never_miss_what_stays() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert_eq!(table.len(), 2);
+    assert_eq!(table.len(), 42);
 }

@@ -149,15 +149,18 @@ impl Lower {
                     let id = self.header_ids[name];
                     FieldRef::Var(id)
                 }
-                // Metadata has no wire format: each field ends at a byte, small ones have a window of their own.
+                // Metadata has no wire format: each field ends at a byte, small ones have one, two, four or eight to themselves.
                 Some(width) if metadata => {
-                    let room = if width <= 64 { 64 } else { width.div_ceil(8) * 8 };
-                    let at = window_or_bits(bit + room - width, width, bit, width <= 64);
+                    let room = if width <= 64 { width.next_power_of_two().max(8) } else { width.div_ceil(8) * 8 };
+                    if width <= 64 {
+                        bit = bit.next_multiple_of(room);
+                    }
+                    let at = window_or_bits(bit + room - width, width, width <= 64);
                     bit += room;
                     at
                 }
                 Some(width) => {
-                    let at = window_or_bits(bit, width, bit, false);
+                    let at = window_or_bits(bit, width, false);
                     bit += width;
                     at
                 }
@@ -385,13 +388,9 @@ impl Lower {
 }
 
 /// A window that starts at `from`'s byte when the field fits in it, else plain bits.
-fn window_or_bits(bit: u32, width: u32, from: u32, alone: bool) -> FieldRef {
+fn window_or_bits(bit: u32, width: u32, alone: bool) -> FieldRef {
     if width > 64 {
         return FieldRef::Wide(Bits { bit, width });
-    }
-    if alone {
-        let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
-        return FieldRef::Narrow(Fld { off: from / 8, shift: 0, width: width as u8, alone, mask });
     }
     window(bit, width, alone)
 }
