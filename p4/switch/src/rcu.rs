@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Proof that the current thread may read [`Rcu`] cells. Values read live as long as the pin.
@@ -130,6 +130,69 @@ impl<T: Send + Sync + 'static> Rcu<T> {
         // SAFETY: `old` came from Arc::into_raw and was just taken out of the cell, so this reference is ours alone; the
         // drop runs after all pins that could have read it. T is Send, so any thread may run it.
         unsafe { pin.0.defer_unchecked(move || drop(Arc::from_raw(old))) }
+    }
+}
+
+/// When a structure of cells last changed, so that readers may remember what they found in it.
+///
+/// Every change of every structure has a number of its own. Whoever takes a value out of the structure says so by
+/// [`Changes::note`] behind it, with the pin that the value was retired under still held.
+pub struct Changes(AtomicU64);
+
+static NEXT_CHANGE: AtomicU64 = AtomicU64::new(1);
+
+impl Changes {
+    pub fn new() -> Self {
+        Changes(AtomicU64::new(NEXT_CHANGE.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Says that values came or went.
+    pub fn note(&self, _pin: &Pin) {
+        self.0.store(NEXT_CHANGE.fetch_add(1, Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// The last change; to be read before the look-up whose result is remembered.
+    #[inline]
+    pub fn last(&self, _pin: &Pin) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a look-up found, remembered beyond its pin.
+pub struct Found<T> {
+    value: *const T,
+    change: u64,
+}
+
+// SAFETY: the pointer is followed in `again` only, as a shared reference.
+unsafe impl<T: Sync> Send for Found<T> {}
+
+impl<T> Found<T> {
+    /// `change` is [`Changes::last`] from before the look-up.
+    #[inline]
+    pub fn new(value: Option<&T>, change: u64) -> Self {
+        Found { value: value.map_or(ptr::null(), ptr::from_ref), change }
+    }
+
+    /// The same again, if nothing has changed since. `last` is [`Changes::last`] under `pin`.
+    #[inline]
+    pub fn again<'g>(&self, last: u64, _pin: &'g Pin) -> Option<Option<&'g T>> {
+        // SAFETY: no change was noted since the look-up, so the value, if it was taken out at all, was taken out under a pin
+        // that is still held or was given up after ours was taken; either way it is freed after our pin is gone.
+        (last == self.change).then(|| unsafe { self.value.as_ref() })
+    }
+}
+
+impl<T> Default for Found<T> {
+    /// Of before all changes.
+    fn default() -> Self {
+        Found { value: ptr::null(), change: 0 }
     }
 }
 

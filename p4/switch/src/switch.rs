@@ -354,6 +354,7 @@ impl Lane {
         if self.instance != rt.serial {
             self.instance = rt.serial;
             self.pool.clear();
+            self.scratch.memory.clear();
         }
         let code = &rt.program.code;
         let mut ctx = self.pool.pop().unwrap_or_else(|| Box::new(Ctx::new(code)));

@@ -47,18 +47,35 @@ pub struct Ctx {
     pub enqueued_us: u64,
 }
 
+/// The bytes of a field that has them to itself are read and written alone: a wider access would wait for narrower writes
+/// under way.
 #[inline(always)]
 pub fn load(frame: &[u8], fld: Fld) -> u64 {
-    let window = frame[fld.off as usize..].first_chunk::<8>();
-    window.map_or(0, |window| u64::from_be_bytes(*window) >> fld.shift & fld.mask)
+    let bytes = &frame[fld.off as usize..];
+    match fld.own {
+        1 => bytes.first().map_or(0, |&byte| byte.into()),
+        2 => bytes.first_chunk().map_or(0, |own| u16::from_be_bytes(*own).into()),
+        4 => bytes.first_chunk().map_or(0, |own| u32::from_be_bytes(*own).into()),
+        8 => bytes.first_chunk().map_or(0, |own| u64::from_be_bytes(*own)),
+        _ => bytes.first_chunk().map_or(0, |window| u64::from_be_bytes(*window) >> fld.shift & fld.mask),
+    }
 }
 
 #[inline(always)]
 pub fn store(frame: &mut [u8], fld: Fld, value: u64) {
-    if let Some(window) = frame[fld.off as usize..].first_chunk_mut::<8>() {
-        let value = (value & fld.mask) << fld.shift;
-        *window = (u64::from_be_bytes(*window) & !(fld.mask << fld.shift) | value).to_be_bytes();
-    }
+    let bytes = &mut frame[fld.off as usize..];
+    let value = value & fld.mask;
+    // Fails for no field: the frame ends with room for a window.
+    let _ = match fld.own {
+        1 => bytes.first_mut().map(|own| *own = value as u8),
+        2 => bytes.first_chunk_mut().map(|own| *own = (value as u16).to_be_bytes()),
+        4 => bytes.first_chunk_mut().map(|own| *own = (value as u32).to_be_bytes()),
+        8 => bytes.first_chunk_mut().map(|own| *own = value.to_be_bytes()),
+        _ => bytes.first_chunk_mut().map(|window| {
+            let others = u64::from_be_bytes(*window) & !(fld.mask << fld.shift);
+            *window = (others | value << fld.shift).to_be_bytes();
+        }),
+    };
 }
 
 fn wide_window(bits: Bits) -> (usize, u32, u128) {

@@ -97,13 +97,13 @@ impl<'a> Run<'a> {
             let mut key = [0; SMALL_KEY];
             let key = &mut key[..code.words];
             self.pack(code, key);
-            return table.find(key, self.pin);
+            return self.scratch.memory.find(id, table, key, self.pin);
         }
         let mut key = std::mem::take(&mut self.scratch.key);
         key.clear();
         key.resize(code.words, 0);
         self.pack(code, &mut key);
-        let hit = table.find(&key, self.pin);
+        let hit = self.scratch.memory.find(id, table, &key, self.pin);
         self.scratch.key = key;
         hit
     }
@@ -174,10 +174,12 @@ impl<'a> Run<'a> {
     }
 
     fn choose(&mut self, id: usize, group: &'a GroupData) -> Option<&'a ActionData> {
-        let hash = match self.code.tables[id].selector {
+        let code = &self.code.tables[id];
+        let hash = match (code.selector_field, code.selector) {
             _ if group.random => self.scratch.random(),
-            Some(calc) => self.calculate(calc),
-            None => 0,
+            (Some(field), _) => load(&self.ctx.frame, field),
+            (_, Some(calc)) => self.calculate(calc),
+            _ => 0,
         };
         group.choose(hash, self.ports)?.action.load(self.pin)
     }

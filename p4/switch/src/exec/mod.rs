@@ -17,6 +17,7 @@ use crate::jit::Native;
 use crate::program::code::Code;
 use crate::rcu::Pin;
 use crate::state::ports::Ports;
+use crate::tables::memory::Memory;
 
 /// Memory that a worker reuses from packet to packet.
 #[derive(Default)]
@@ -25,6 +26,7 @@ pub(crate) struct Scratch {
     pub key: Vec<u64>,
     /// Bytes being hashed, matched or sampled.
     pub bytes: Vec<u8>,
+    pub memory: Memory,
     /// State of the generator.
     pub random: u64,
     pub round_robin: u64,

@@ -23,11 +23,8 @@ impl Window {
     fn new(fld: Fld) -> Window {
         let width = u32::from(fld.width);
         let bit = fld.off * 8 + 64 - u32::from(fld.shift) - width;
-        if fld.alone {
-            // Right-aligned in bytes that nothing else is in.
-            let bytes = width.div_ceil(8).next_power_of_two();
-            let off = (bit + width) / 8 - bytes;
-            return Window { off: off as i32, bytes, shift: 0, width, alone: true };
+        if fld.own > 0 {
+            return Window { off: fld.off as i32, bytes: u32::from(fld.own), shift: 0, width, alone: true };
         }
         let bytes = (bit % 8 + width).div_ceil(8).next_power_of_two();
         let shift = bytes * 8 - bit % 8 - width;
@@ -152,7 +149,7 @@ impl Emit<'_> {
         let total = skip + bits.width;
         if total <= 64 {
             let fld =
-                Fld { off: bits.bit / 8, shift: (64 - total) as u8, width: bits.width as u8, alone: false, mask: 0 };
+                Fld { off: bits.bit / 8, shift: (64 - total) as u8, width: bits.width as u8, own: 0, mask: 0 };
             return self.load(fld);
         }
         let high = self.b.ins().load(I64, MEM, self.frame, first);
@@ -172,7 +169,7 @@ impl Emit<'_> {
             off,
             shift: (64 - total) as u8,
             width: width as u8,
-            alone: false,
+            own: 0,
             mask: 0,
         };
         if total <= 64 {

@@ -116,7 +116,7 @@ pub(super) extern "C" fn apply(cx: *mut Cx<'_>, id: u64, key: *const u64) -> u64
         let table = &rt.tables[id];
         // SAFETY: compiled code packed as many words as the table's key has.
         let key = unsafe { words(key, run.code.tables[id].words as u64) };
-        let found = if table.is_empty() { None } else { table.find(key, run.pin) };
+        let found = if table.is_empty() { None } else { run.scratch.memory.find(id, table, key, run.pin) };
         let (hit, data) = run.settle(id, table, found);
         let hit = u64::from(hit) << 63;
         let Some(data) = data else { return NOTHING | (RAN_MASK as u64) << RAN_SHIFT | hit };

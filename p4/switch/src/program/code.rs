@@ -14,9 +14,9 @@ pub struct Fld {
     pub off: u32,
     pub shift: u8,
     pub width: u8,
-    /// The field has the one, two, four or eight bytes to itself that end where it ends, so that a write of these need not
-    /// read first.
-    pub alone: bool,
+    /// The field has the first 1, 2, 4 or 8 bytes of the window to itself, so that these alone are read and written; 0 where it
+    /// shares its bytes.
+    pub own: u8,
     pub mask: u64,
 }
 
@@ -456,6 +456,8 @@ pub struct TableCode {
     pub words: usize,
     /// Selector hash input.
     pub selector: Option<u16>,
+    /// The same where it is the value of one field.
+    pub selector_field: Option<Fld>,
     pub meter_target: Option<Dst>,
 }
 

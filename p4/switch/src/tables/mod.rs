@@ -4,6 +4,7 @@ pub mod entry;
 mod index;
 pub mod key;
 mod lpm;
+pub(crate) mod memory;
 pub mod profile;
 mod stem;
 pub(crate) mod table;

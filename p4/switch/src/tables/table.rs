@@ -10,7 +10,7 @@ use super::key::{KeyError, KeyField, Layout, Packed};
 use super::lpm::{Exact, Lpm};
 use super::ternary::Ternary;
 use crate::program::{ActionId, MatchKind, MeterUnit, TableInfo, code::TableCode};
-use crate::rcu::{Pin, Rcu, pin};
+use crate::rcu::{Changes, Pin, Rcu, pin};
 use crate::state::counter::CounterCell;
 use crate::state::meter::MeterCell;
 
@@ -73,6 +73,8 @@ pub struct Table {
     /// Entries, so that packets skip an empty table without computing its key.
     len: AtomicUsize,
     entries: Match,
+    /// Of entries; only where look-ups are worth remembering.
+    changes: Option<Changes>,
     pub(crate) layout: Layout,
     /// Actions of the table without primitives.
     noops: Vec<ActionId>,
@@ -125,6 +127,7 @@ impl Table {
             Match::Exact(Exact::new())
         };
         Table {
+            changes: layout.wildcards.then(Changes::new),
             layout,
             entries,
             default: Rcu::empty(),
@@ -150,6 +153,12 @@ impl Table {
         }
     }
 
+    /// The changes of a table whose look-ups are worth remembering.
+    #[inline]
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        self.changes.as_ref()
+    }
+
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len.load(Ordering::Relaxed) == 0
@@ -166,8 +175,11 @@ impl Table {
         Some((idle, counter))
     }
 
-    /// Called under the write lock after every change of the number of entries or of the default entry.
+    /// Called under the write lock, with the pin of the change, after every change of the entries or of the default entry.
     fn settle(&self, pin: &Pin) {
+        if let Some(changes) = &self.changes {
+            changes.note(pin);
+        }
         let action = self.default.load(pin).and_then(|entry| match entry.bound.load(pin) {
             Some(Bound::Action(data)) if entry.meter.is_none() => Some(data.action),
             _ => None,

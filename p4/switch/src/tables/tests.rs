@@ -13,7 +13,7 @@ use crate::rcu::pin;
 fn table(fields: &[(MatchKind, u32)]) -> Table {
     let (mut key, mut words, mut left) = (Vec::new(), 0usize, 0u32);
     for &(_, width) in fields {
-        let src = Num::Fld(Fld { off: 0, shift: 0, width: 1, alone: false, mask: 1 });
+        let src = Num::Fld(Fld { off: 0, shift: 0, width: 1, own: 0, mask: 1 });
         if width <= 64 {
             if left < width {
                 (words, left) = (words + 1, 64);
@@ -40,7 +40,7 @@ fn table(fields: &[(MatchKind, u32)]) -> Table {
         const_default: false,
         hidden: false,
     };
-    let code = TableCode { key, words, selector: None, meter_target: None };
+    let code = TableCode { key, words, selector: None, selector_field: None, meter_target: None };
     Table::new(&info, &code, None, 1, Vec::new())
 }
 

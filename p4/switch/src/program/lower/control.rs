@@ -182,7 +182,8 @@ impl Lower {
             hidden: false,
         };
         let meter_target = meter.and_then(|m| self.meter_targets[usize::from(m)].clone());
-        self.code.tables.push(TableCode { key, words, selector, meter_target });
+        let selector_field = selector.and_then(|calc| self.single_field(calc));
+        self.code.tables.push(TableCode { key, words, selector, selector_field, meter_target });
         self.tables.push(info);
         if let Some(entries) = entries {
             self.const_entries(id, &entries)?;
@@ -382,4 +383,16 @@ fn acyclic(node: &Node<'_>, flow: &Pipeline) -> Result<()> {
         return Err(node.err("the control flow has a loop"));
     }
     Ok(())
+}
+
+impl Lower {
+    /// The field of metadata whose value a calculation is.
+    fn single_field(&self, calc: u16) -> Option<Fld> {
+        let calc = &self.code.calcs[usize::from(calc)];
+        let (Algo::Identity, &[CalcPart::Bytes { header, off, len }]) = (calc.algo, &calc.parts[..]) else { return None };
+        let fits = self.code.headers[usize::from(header)].metadata && matches!(len, 1 | 2 | 4 | 8);
+        let width = len * 8;
+        let (shift, mask) = (64 - width, u64::MAX >> (64 - width));
+        fits.then_some(Fld { off, shift: shift as u8, width: width as u8, own: len as u8, mask })
+    }
 }

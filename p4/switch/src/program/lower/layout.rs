@@ -57,13 +57,17 @@ fn header_type<'a>(node: &Node<'a>) -> Result<HeaderType<'a>> {
     })
 }
 
+/// The low `width` (1 to 64) bits.
+fn ones(width: u32) -> u64 {
+    u64::MAX >> (64 - width)
+}
+
 /// A field of at most 64 bits as a window, when its bits allow it.
-fn window(bit: u32, width: u32, alone: bool) -> FieldRef {
+fn window(bit: u32, width: u32) -> FieldRef {
     let (off, skip) = (bit / 8, bit % 8);
     if skip + width <= 64 {
-        let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
         let shift = (64 - skip - width) as u8;
-        FieldRef::Narrow(Fld { off, shift, width: width as u8, alone, mask })
+        FieldRef::Narrow(Fld { off, shift, width: width as u8, own: 0, mask: ones(width) })
     } else {
         FieldRef::Wide(Bits { bit, width })
     }
@@ -152,15 +156,19 @@ impl Lower {
                 // Metadata has no wire format: each field ends at a byte, small ones have one, two, four or eight to themselves.
                 Some(width) if metadata => {
                     let room = if width <= 64 { width.next_power_of_two().max(8) } else { width.div_ceil(8) * 8 };
-                    if width <= 64 {
+                    let at = if width > 64 {
+                        FieldRef::Wide(Bits { bit: bit + room - width, width })
+                    } else {
                         bit = bit.next_multiple_of(room);
-                    }
-                    let at = window_or_bits(bit + room - width, width, width <= 64);
+                        let shift = (64 - room) as u8;
+                        let (width, mask) = (width as u8, ones(width));
+                        FieldRef::Narrow(Fld { off: bit / 8, shift, width, own: (room / 8) as u8, mask })
+                    };
                     bit += room;
                     at
                 }
                 Some(width) => {
-                    let at = window_or_bits(bit, width, false);
+                    let at = window_or_bits(bit, width);
                     bit += width;
                     at
                 }
@@ -387,10 +395,10 @@ impl Lower {
     }
 }
 
-/// A window that starts at `from`'s byte when the field fits in it, else plain bits.
-fn window_or_bits(bit: u32, width: u32, alone: bool) -> FieldRef {
+/// A window where the field fits in one, else plain bits.
+fn window_or_bits(bit: u32, width: u32) -> FieldRef {
     if width > 64 {
         return FieldRef::Wide(Bits { bit, width });
     }
-    window(bit, width, alone)
+    window(bit, width)
 }
