@@ -34,6 +34,7 @@ test: setup ## Every test; those that build networks need root
 lint: ## Formatting and clippy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p p4switch --no-default-features --locked -- -D warnings
 
 demo: setup ## A 2x2 fabric: up, provisioned, pinged, cut under traffic, left running
 	$(CARGO) build --profile demo --locked -p pergola -p p4switch

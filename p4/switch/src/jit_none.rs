@@ -1,4 +1,4 @@
-//! Machine code on processors that the compiler is not used for: none. Programs are interpreted.
+//! Machine code without the feature `jit`, or on processors that the compiler is not used for: none. Programs are interpreted.
 
 use crate::exec::Run;
 use crate::program::Program;

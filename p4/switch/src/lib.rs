@@ -3,6 +3,8 @@
 //! [`Program::load`] lowers p4c's JSON; [`Switch`] holds a program and its state; a [`Worker`] in each thread carries
 //! packets through it; [`control`] is what the P4Runtime server, the STF runner and tests write with.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// What only compiled code uses is there without it too.
+#![cfg_attr(not(feature = "jit"), allow(dead_code, unused_imports))]
 
 pub mod cli;
 pub mod control;
@@ -11,9 +13,9 @@ mod exec;
 pub mod forward;
 pub mod gnmi;
 mod instance;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(all(feature = "jit", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod jit;
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(not(all(feature = "jit", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[path = "jit_none.rs"]
 mod jit;
 mod json;

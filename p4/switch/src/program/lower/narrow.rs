@@ -64,6 +64,17 @@ impl Lower {
         Ok(Num::Low(Box::new(self.big(expr, node)?)))
     }
 
+    /// The low `width` bits of a wide field shifted right by a constant: p4c's slice of it.
+    fn slice(&self, expr: &Expr, by: &Wide, width: u32) -> Option<Num> {
+        let &Expr::Field(header, index) = expr else { return None };
+        let FieldRef::Wide(bits) = self.field_at(header, index).0 else { return None };
+        let plain = !self.code.headers[usize::from(header)].fields[index].signed && *by <= Wide::from_u64(bits.width.into());
+        let by = (plain && !by.negative()).then(|| by.low() as u32)?;
+        let left = bits.width.checked_sub(by).filter(|&left| left > 0)?;
+        let width = width.min(left);
+        Some(Num::Bits(Bits { bit: bits.bit + left - width, width }))
+    }
+
     fn try_low(&mut self, expr: &Expr, width: u32, node: &Node<'_>) -> Result<Option<Num>> {
         Ok(Some(match expr {
             Expr::Const(value) => Num::Const(value.low()),
@@ -105,6 +116,9 @@ impl Lower {
                     BigOp::Shr => {
                         // (x >> c): the low bits come from the bits above c.
                         let Expr::Const(by) = &x.1 else { return Ok(None) };
+                        if let Some(slice) = self.slice(&x.0, by, width) {
+                            return Ok(Some(slice));
+                        }
                         let by = by.low();
                         if by >= 64 || u64::from(width) + by > 64 {
                             return Ok(None);
