@@ -25,10 +25,9 @@ use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::Server;
+use tonic::transport::{Server, server::TcpIncoming};
 use tracing_subscriber::fmt;
 
 /// Runs the switch until SIGTERM or SIGINT.
@@ -112,8 +111,8 @@ async fn serve(config: Config) -> Result<()> {
     let (p4runtime, sender) = p4runtime::Server::new(config.device_id, Arc::clone(&switch), host);
     let _ = events.set(sender);
     if let Some((socket, plane)) = dataplane {
-        let incoming = TcpListenerStream::new(socket.listen(BACKLOG).context("--dp-grpc-server-addr")?);
-        let router = Server::builder().tcp_nodelay(true).add_service(plane.service());
+        let incoming = incoming(socket.listen(BACKLOG).context("--dp-grpc-server-addr")?);
+        let router = Server::builder().add_service(plane.service());
         tokio::spawn(async move {
             if let Err(error) = router.serve_with_incoming(incoming).await {
                 tracing::error!(%error, "--dp-grpc-server-addr");
@@ -128,14 +127,14 @@ async fn serve(config: Config) -> Result<()> {
     }
     add_ports(&ports, config.ports, config.input_delay)?;
 
-    let mut server = Server::builder().tcp_nodelay(true);
+    let mut server = Server::builder();
     if let Some(tls) = &config.tls {
         server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
     let router = server.add_service(p4runtime.service()).add_service(GNmiServer::new(GnmiService::new(ports.clone())));
     // Whoever is let in finds the ports there.
     let listener = socket.listen(BACKLOG).with_context(|| format!("--grpc-server-addr {}", config.address))?;
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = incoming(listener);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
     tokio::select! {
         ended = router.serve_with_incoming(incoming) => ended.context("server")?,
@@ -182,6 +181,12 @@ fn pipeline(program: &Path, info: &Path) -> Result<ForwardingPipelineConfig> {
 fn load(path: &Path) -> Result<Arc<Program>> {
     let json = std::fs::read(path).with_context(|| format!("program {}", path.display()))?;
     Program::load(&json).with_context(|| format!("program {}", path.display()))
+}
+
+/// Connections whose answers leave at once: otherwise a short answer behind a window update waits up to 40 ms for the client to
+/// acknowledge that. The builder's `tcp_nodelay` is about listeners that it opens itself.
+fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Connections that wait to be accepted.
