@@ -9,6 +9,7 @@
 //! A port's receiving half belongs to one worker; each worker has its own transmitting half of every port, so workers
 //! share nothing but counters.
 
+use crate::ports::join::Joiner;
 use crate::ports::offload::{self, Egress};
 use crate::ports::port::Port;
 use crate::ports::sys::{self, EventFd};
@@ -126,6 +127,7 @@ impl Runtime {
                 forwarder,
                 inputs: Vec::new(),
                 outputs: Outputs { ports: Vec::new(), touched: Vec::new(), cpu: cpu.clone(), scratch: Vec::new() },
+                joiner: Joiner::default(),
                 mailbox,
                 options: options.clone(),
                 unsettled: None,
@@ -219,6 +221,7 @@ struct Worker {
     forwarder: Box<dyn Forwarder>,
     inputs: Vec<Input>,
     outputs: Outputs,
+    joiner: Joiner,
     mailbox: Arc<Mailbox>,
     options: RuntimeOptions,
     /// Since when there is traffic whose losses were not asked for yet.
@@ -242,7 +245,8 @@ impl Worker {
             }
             let mut moved = 0;
             for input in &mut self.inputs {
-                let count = receive(input, &mut *self.forwarder, &mut self.outputs, self.options.batch);
+                let count =
+                    receive(input, &mut *self.forwarder, &mut self.joiner, &mut self.outputs, self.options.batch);
                 if count > 0 {
                     self.outputs.flush();
                 }
@@ -352,25 +356,64 @@ impl Worker {
     }
 }
 
+/// Frames taken at once; a turn is several of these.
+const CHUNK: usize = 16;
+/// A turn ends after this many bytes: segmentation frames that are cut must find room at the next port, whose turn it is then.
+const TURN_BYTES: usize = 256 << 10;
+/// What is being joined may make a turn this many times longer, so that it is not torn.
+const JOIN_TURNS: usize = 8;
+
 /// One turn of one port.
-fn receive(input: &mut Input, forwarder: &mut dyn Forwarder, outputs: &mut Outputs, batch: usize) -> usize {
+fn receive(
+    input: &mut Input,
+    forwarder: &mut dyn Forwarder,
+    joiner: &mut Joiner,
+    outputs: &mut Outputs,
+    batch: usize,
+) -> usize {
     let Input { port, rx, .. } = input;
     // Taken once for the turn, it costs each frame next to nothing.
     let _pin = crate::rcu::pin();
-    rx.receive(batch, &mut |frame, offload| {
-        if !port.is_enabled() {
-            port.counters.in_discards.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        port.counters.received(frame);
-        if let Some(capture) = &port.capture {
-            capture.received(frame);
-        }
-        let outcome = catch_unwind(AssertUnwindSafe(|| forward(forwarder, outputs, port.no, frame, offload)));
+    let no = port.no;
+    let joins = !forwarder.wants_finished_frames();
+    let mut guarded = |outputs: &mut Outputs, frame: &mut [u8], offload: &Offload| {
+        let outcome = catch_unwind(AssertUnwindSafe(|| forward(forwarder, outputs, no, frame, offload)));
         if outcome.is_err() {
             port.counters.in_errors.fetch_add(1, Ordering::Relaxed);
         }
-    })
+    };
+    let (mut count, mut bytes) = (0, 0);
+    loop {
+        let taken = rx.receive(CHUNK.min(batch), &mut |frame, offload| {
+            if !port.is_enabled() {
+                port.counters.in_discards.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            bytes += frame.len();
+            port.counters.received(frame);
+            if let Some(capture) = &port.capture {
+                capture.received(frame);
+            }
+            if joiner.join(frame, offload) {
+                return;
+            }
+            if let Some((whole, offload)) = joiner.take() {
+                guarded(outputs, whole, &offload);
+            }
+            if !(joins && joiner.begin(frame, offload)) {
+                guarded(outputs, frame, offload);
+            }
+        });
+        count += taken;
+        let over = count >= batch || bytes >= TURN_BYTES;
+        if taken < CHUNK.min(batch) || over && !(joiner.is_open() && count < batch * JOIN_TURNS) {
+            break;
+        }
+    }
+    if let Some((whole, offload)) = joiner.take() {
+        guarded(outputs, whole, &offload);
+    }
+    count
 }
 
 fn forward(forwarder: &mut dyn Forwarder, outputs: &mut Outputs, no: PortNo, frame: &mut [u8], offload: &Offload) {
@@ -420,14 +463,31 @@ impl Sink for Emission<'_> {
         if self.offload.is_none() {
             return output.send(head, body, &Offload::NONE);
         }
-        match offload::plan(&self.offload, self.in_len, head, body, output.tx.capabilities()) {
-            Egress::Send(placed) => output.send(head, body, &placed),
-            Egress::Finish(placed, layers) => {
-                scratch.clear();
-                scratch.extend_from_slice(head);
-                scratch.extend_from_slice(body);
-                segment::finish(scratch, &placed, &layers, &mut |frame| output.send(frame, &[], &Offload::NONE));
+        let mut can = output.tx.capabilities();
+        loop {
+            match offload::plan(&self.offload, self.in_len, head, body, can) {
+                Egress::Send(placed) => {
+                    let sent = output.tx.send(head, body, &placed);
+                    if sent == Sent::Failed && placed.is_segmented() && can.segmentation {
+                        // The kernel refuses it under these headers.
+                        can = Capabilities { segmentation: false, segmentation_any_stack: false, ..can };
+                        continue;
+                    }
+                    output.count(sent, head, body);
+                }
+                Egress::Cut(placed, layers) => {
+                    segment::cut_partial(head, body, &placed, &layers, &mut |head, body, offload| {
+                        output.send(head, body, offload);
+                    });
+                }
+                Egress::Finish(placed, layers) => {
+                    scratch.clear();
+                    scratch.extend_from_slice(head);
+                    scratch.extend_from_slice(body);
+                    segment::finish(scratch, &placed, &layers, &mut |frame| output.send(frame, &[], &Offload::NONE));
+                }
             }
+            return;
         }
     }
 }
@@ -435,8 +495,14 @@ impl Sink for Emission<'_> {
 impl Output {
     #[inline]
     fn send(&mut self, head: &[u8], body: &[u8], offload: &Offload) {
+        let sent = self.tx.send(head, body, offload);
+        self.count(sent, head, body);
+    }
+
+    #[inline]
+    fn count(&self, sent: Sent, head: &[u8], body: &[u8]) {
         let counters = &self.port.counters;
-        match self.tx.send(head, body, offload) {
+        match sent {
             Sent::Yes => counters.sent(if head.is_empty() { body } else { head }, head.len() + body.len()),
             Sent::Full => {
                 counters.out_discards.fetch_add(1, Ordering::Relaxed);

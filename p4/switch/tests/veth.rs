@@ -223,6 +223,8 @@ enum Program {
 #[derive(Clone, Copy, Debug)]
 enum Tunnel {
     TwoTags,
+    /// With an outer ethertype that Linux does not know.
+    OldTags,
     ThreeLabels,
     Pppoe,
     GtpU,
@@ -249,8 +251,9 @@ impl Tunnel {
         let ip = frame[12..14] == [8, 0];
         let mut head = frame[..12].to_vec();
         match self {
-            Self::TwoTags => {
-                head.extend([0x88, 0xa8, 0, 5, 0x81, 0, 0, 6]);
+            Self::TwoTags | Self::OldTags => {
+                head.extend(if matches!(self, Self::OldTags) { [0x91, 0] } else { [0x88, 0xa8] });
+                head.extend([0, 5, 0x81, 0, 0, 6]);
                 return sink.emit(to, &head, &frame[12..]);
             }
             // Everything but IPv4 goes untouched.
@@ -283,7 +286,7 @@ impl Tunnel {
         let addresses = frame[..12].to_vec();
         let ip = [&addresses[..], &[8, 0]].concat();
         match (self, u16::from_be_bytes([frame[12], frame[13]])) {
-            (Self::TwoTags, 0x88a8) => sink.emit(to, &addresses, &frame[20..]),
+            (Self::TwoTags, 0x88a8) | (Self::OldTags, 0x9100) => sink.emit(to, &addresses, &frame[20..]),
             (Self::ThreeLabels, 0x8847) => sink.emit(to, &ip, &frame[26..]),
             (Self::Pppoe, 0x8864) => sink.emit(to, &ip, &frame[22..]),
             (Self::GtpU, 0x0800) => {
@@ -320,9 +323,10 @@ fn wait_for(manager: &PortManager, no: PortNo, up: bool) {
 }
 
 fn scenarios(id: &str, filter: Option<&str>) {
-    let all: [(&str, fn(&str)); 13] = [
+    let all: [(&str, fn(&str)); 14] = [
         ("tcp_with_default_offloads", |id| tcp(id, Program::Cable)),
         ("tcp_under_two_tags", |id| tcp(id, Program::Through(Tunnel::TwoTags))),
+        ("tcp_under_old_tags", |id| tcp(id, Program::Through(Tunnel::OldTags))),
         ("tcp_under_three_labels", |id| tcp(id, Program::Through(Tunnel::ThreeLabels))),
         ("tcp_under_pppoe", |id| tcp(id, Program::Through(Tunnel::Pppoe))),
         ("tcp_in_gtp_u", |id| tcp(id, Program::Through(Tunnel::GtpU))),
@@ -360,6 +364,11 @@ fn tcp(id: &str, program: Program) {
     let counters = manager.get(0).unwrap().counters;
     assert!(counters.in_octets > BYTES && counters.in_octets / counters.in_pkts > 1600, "{counters:?}");
     assert_eq!((counters.in_errors, counters.out_errors), (0, 0), "{counters:?}");
+    if matches!(program, Program::Through(Tunnel::ThreeLabels | Tunnel::Pppoe)) {
+        // They crossed the link in pieces and left whole again.
+        let counters = manager.get(1).unwrap().counters;
+        assert!(counters.out_octets > BYTES && counters.out_octets / counters.out_pkts > 1600, "{counters:?}");
+    }
 }
 
 fn tags(id: &str) {

@@ -2,6 +2,7 @@
 //! ([`crate::runtime`]) moves frames between halves, and [`manager::PortManager`] adds, removes and watches ports.
 
 pub mod counters;
+pub mod join;
 pub mod link;
 pub mod manager;
 pub mod netlink;

@@ -122,6 +122,8 @@ impl Offload {
 pub enum Egress {
     /// As it is, with this beside it.
     Send(Offload),
+    /// Cut it in software, and leave checksums to the egress: [`super::segment::cut_partial`].
+    Cut(Offload, Layers),
     /// Finish it in software first: [`super::segment::finish`].
     Finish(Offload, Layers),
 }
@@ -172,7 +174,11 @@ pub fn plan(offload: &Offload, in_len: usize, head: &[u8], body: &[u8], can: Cap
         } else {
             can.checksum
         };
-    if capable { Egress::Send(moved) } else { Egress::Finish(moved, layers) }
+    match capable {
+        true => Egress::Send(moved),
+        false if can.checksum && !tunnelled => Egress::Cut(moved, layers),
+        false => Egress::Finish(moved, layers),
+    }
 }
 
 /// Finishes a frame that has a header of unknown length in front of its Ethernet header, as frames to a controller have.
@@ -249,7 +255,7 @@ mod tests {
         assert!(
             matches!(plan(&offload, plain.len(), &mpls, &[], Capabilities::ALL), Egress::Send(o) if o.csum_start == 42)
         );
-        assert!(matches!(plan(&offload, plain.len(), &mpls, &[], careful), Egress::Finish(o, _) if o.csum_start == 42));
+        assert!(matches!(plan(&offload, plain.len(), &mpls, &[], careful), Egress::Cut(o, _) if o.csum_start == 42));
     }
 
     #[test]

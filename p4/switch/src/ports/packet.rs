@@ -207,7 +207,9 @@ impl PacketTx {
         }
         match sys::send_parts(&self.long, [&offload.encode(), head, body], libc::MSG_DONTWAIT) {
             Ok(_) => Sent::Yes,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.raw_os_error() == Some(libc::ENOBUFS) => Sent::Full,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+            // Past the queueing discipline this is also how the kernel refuses a segmentation frame.
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) && !offload.is_segmented() => Sent::Full,
             Err(_) => Sent::Failed,
         }
     }
@@ -262,8 +264,10 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     checksum: true,
     // It also cuts in software what the device cannot, under Ethernet, VLAN and IP headers.
     segmentation: true,
-    // It distrusts segmentation frames from programs and looks at their headers, also where the device would take them
-    // (a veth): what it does not know, as MPLS without the module mpls_gso, or PPPoE, it drops.
+    // It distrusts segmentation frames from programs, and before a device gets one, also a veth that takes any, the code of
+    // its ethertype must look through its headers (`validate_xmit_skb`, SKB_GSO_DODGY). There is none for PPPoE, and that for
+    // MPLS (mpls_gso) wants to be told where the labels end, which a packet socket cannot. Naming another protocol in the
+    // address does not help: the IP header must stand behind 14 bytes, or behind VLAN tags.
     segmentation_any_stack: false,
 };
 

@@ -1,10 +1,12 @@
-//! Finishes frames in software: fills in a partial checksum, or cuts a segmentation frame into what goes on a wire.
+//! Finishes frames in software: fills in a partial checksum, or cuts a segmentation frame into what goes on a wire. Where the
+//! egress completes checksums, segments keep partial ones: summing 64 KB is half of what cutting them takes.
 
 use super::offload::Offload;
 use super::walk::{Layer, Layers};
+use smallvec::SmallVec;
 
 /// Adds bytes to a one's-complement sum; `from` must start at an even offset of what is summed.
-fn sum(bytes: &[u8], mut total: u64) -> u64 {
+pub(super) fn sum(bytes: &[u8], mut total: u64) -> u64 {
     let mut words = bytes.chunks_exact(4);
     for word in &mut words {
         total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
@@ -15,14 +17,14 @@ fn sum(bytes: &[u8], mut total: u64) -> u64 {
     total + u64::from(u32::from_be_bytes(last))
 }
 
-fn fold(mut total: u64) -> u16 {
+pub(super) fn fold(mut total: u64) -> u16 {
     while total >> 16 != 0 {
         total = (total & 0xffff) + (total >> 16);
     }
     total as u16
 }
 
-fn get16(frame: &[u8], at: usize) -> u16 {
+pub(super) fn get16(frame: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([frame[at], frame[at + 1]])
 }
 
@@ -64,35 +66,78 @@ fn complete(frame: &mut [u8], start: usize, field: usize, end: usize) {
 }
 
 fn cut(frame: &[u8], offload: &Offload, layers: &Layers, headers: usize, step: usize, emit: &mut dyn FnMut(&[u8])) {
-    const FIN_PSH: u8 = 0x09;
-    const CWR: u8 = 0x80;
     let start = usize::from(offload.csum_start);
-    let udp = offload.is_udp_segmented();
-    let payload = frame.len() - headers;
-    let count = payload.div_ceil(step);
-    let mut segment = Vec::with_capacity(headers + step);
-    for (number, chunk) in frame[headers..].chunks(step).enumerate() {
+    let (headers, payload) = frame.split_at(headers);
+    let mut segment = Vec::with_capacity(headers.len() + step);
+    for (number, chunk) in payload.chunks(step).enumerate() {
         segment.clear();
-        segment.extend_from_slice(&frame[..headers]);
+        segment.extend_from_slice(headers);
         segment.extend_from_slice(chunk);
-        let shorter = payload - chunk.len();
-        if !udp {
-            let sequence = u32::from_be_bytes([frame[start + 4], frame[start + 5], frame[start + 6], frame[start + 7]]);
-            let sequence = sequence.wrapping_add((number * step) as u32);
-            segment[start + 4..start + 8].copy_from_slice(&sequence.to_be_bytes());
-            let flags = &mut segment[start + 13];
-            if number + 1 < count {
-                *flags &= !FIN_PSH;
-            }
-            if number > 0 {
-                *flags &= !CWR;
-            }
-        }
-        shorten(&mut segment, layers, shorter, number);
+        number_segment(&mut segment, offload, layers, step, number, payload.len());
         transport_checksum(&mut segment, layers, start, start + usize::from(offload.csum_offset));
         outer_udp_checksums(&mut segment, layers);
         emit(&segment);
     }
+}
+
+/// Cuts a segmentation frame, `head` and then `body`, whose `offload` was placed by [`super::offload::plan`] (which also
+/// gave `layers`). Each segment goes to `emit` as headers and payload, with a partial checksum. There must be no UDP header in
+/// front of the transport header. Frames that contradict their headers are passed as they are.
+pub fn cut_partial(
+    head: &[u8],
+    body: &[u8],
+    offload: &Offload,
+    layers: &Layers,
+    emit: &mut dyn FnMut(&[u8], &[u8], &Offload),
+) {
+    let (start, step) = (usize::from(offload.csum_start), usize::from(offload.gso_size));
+    let field = start + usize::from(offload.csum_offset);
+    let len = usize::from(offload.hdr_len);
+    if len < field + 2 || len >= head.len() + body.len() || step == 0 {
+        return emit(head, body, &Offload::partial_checksum(offload.csum_start, offload.csum_offset));
+    }
+    if head.len() > len {
+        // Programs seldom parse behind the transport header.
+        let whole = [head, body].concat();
+        let (head, body) = whole.split_at(len);
+        return cut_partial(head, body, offload, layers, emit);
+    }
+    let (rest, payload) = body.split_at(len - head.len());
+    let mut headers: SmallVec<[u8; 256]> = SmallVec::new();
+    for (number, chunk) in payload.chunks(step).enumerate() {
+        headers.clear();
+        headers.extend_from_slice(head);
+        headers.extend_from_slice(rest);
+        number_segment(&mut headers, offload, layers, step, number, payload.len());
+        partial_checksum(&mut headers, layers, start, field);
+        emit(&headers, chunk, &Offload::partial_checksum(offload.csum_start, offload.csum_offset));
+    }
+}
+
+/// Makes the headers of a frame with `payload` bytes those of its segment `number`.
+fn number_segment(headers: &mut [u8], offload: &Offload, layers: &Layers, step: usize, number: usize, payload: usize) {
+    const FIN_PSH: u8 = 0x09;
+    const CWR: u8 = 0x80;
+    let start = usize::from(offload.csum_start);
+    let left = payload - number * step;
+    if !offload.is_udp_segmented() {
+        let field = &mut headers[start + 4..start + 8];
+        let sequence = u32::from_be_bytes([field[0], field[1], field[2], field[3]]);
+        field.copy_from_slice(&sequence.wrapping_add((number * step) as u32).to_be_bytes());
+        let flags = &mut headers[start + 13];
+        if left > step {
+            *flags &= !FIN_PSH;
+        }
+        if number > 0 {
+            *flags &= !CWR;
+        }
+    }
+    shorten(headers, layers, payload - left.min(step), number);
+}
+
+/// The headers of a frame that grew by `more` bytes, but for its transport checksum.
+pub(super) fn lengthen(frame: &mut [u8], layers: &Layers, more: usize) {
+    shorten(frame, layers, 0usize.wrapping_sub(more), 0);
 }
 
 /// Sets every length field for a segment that has `shorter` fewer bytes, and the IPv4 identification and checksum.
@@ -121,8 +166,8 @@ fn shorten(segment: &mut [u8], layers: &Layers, shorter: usize, number: usize) {
 }
 
 /// Sum over addresses and protocol of the IP header directly in front of the transport header at `start`, and the
-/// offset where its payload ends.
-fn pseudo_header(frame: &[u8], layers: &Layers, start: usize) -> Option<(u64, usize)> {
+/// offset where its payload ends by its length.
+fn addresses(frame: &[u8], layers: &Layers, start: usize) -> Option<(u64, usize)> {
     let place = layers.iter().position(|(_, at)| *at == start)?;
     let (transport, _) = layers[place];
     let protocol = if transport == Layer::Tcp { 6 } else { 17 };
@@ -132,8 +177,27 @@ fn pseudo_header(frame: &[u8], layers: &Layers, start: usize) -> Option<(u64, us
         Layer::Ipv6 => (sum(frame.get(at + 8..at + 40)?, 0), at + 40 + usize::from(get16(frame, at + 4))),
         _ => return None,
     };
+    Some((addresses + protocol, end))
+}
+
+/// The sum over the whole pseudo-header, and the offset where the packet ends.
+fn pseudo_header(frame: &[u8], layers: &Layers, start: usize) -> Option<(u64, usize)> {
+    let (addresses, end) = addresses(frame, layers, start)?;
     let end = end.min(frame.len());
-    Some((addresses + protocol + end.checked_sub(start)? as u64, end))
+    Some((addresses + end.checked_sub(start)? as u64, end))
+}
+
+/// What a partial checksum of the transport header at `start` is, by the lengths that the headers say.
+pub(super) fn pseudo_sum(headers: &[u8], layers: &Layers, start: usize) -> Option<u16> {
+    let (addresses, end) = addresses(headers, layers, start)?;
+    Some(fold(addresses + end.checked_sub(start)? as u64))
+}
+
+/// Puts it into its field.
+pub(super) fn partial_checksum(headers: &mut [u8], layers: &Layers, start: usize, field: usize) {
+    if let Some(pseudo) = pseudo_sum(headers, layers, start) {
+        put16(headers, field, pseudo);
+    }
 }
 
 fn transport_checksum(frame: &mut [u8], layers: &Layers, start: usize, field: usize) {
