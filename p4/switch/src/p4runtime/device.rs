@@ -4,6 +4,7 @@
 //! change of primary waits for the Write that is under way.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -20,12 +21,14 @@ use tonic::{Code, Status};
 
 use super::{
     arbitration::{Arbitration, Notice, StreamId},
+    batch::{Batch, Change},
     digests::{Batcher, List},
     failure::{Failure, Outcome},
     packets,
     pipeline::Pipeline,
     plane::Host,
     read::Plan,
+    roles::Scope,
     translate::Registry,
     values::Data,
     write,
@@ -250,28 +253,36 @@ impl Device {
     /// # Errors
     /// `UNKNOWN` with one detail an update when updates failed, else the code of what is wrong with the whole request.
     pub fn write(&mut self, request: &v1::WriteRequest, now: Instant) -> Result<(), Status> {
-        self.arbitration.authorize(request.device_id, &request.role, request.election_id.as_ref())?;
-        let atomicity = Atomicity::try_from(request.atomicity)
-            .map_err(|_| Failure::invalid(format!("atomicity {} is not valid", request.atomicity)))?;
+        self.write_batch(&Batch::of(request), now)
+    }
+
+    /// The same for a request as it is read.
+    ///
+    /// # Errors
+    /// As [`Device::write`].
+    pub fn write_batch(&mut self, batch: &Batch<'_>, now: Instant) -> Result<(), Status> {
+        self.arbitration.authorize(batch.device_id, &batch.role, batch.election_id.as_ref())?;
+        let atomicity = Atomicity::try_from(batch.atomicity)
+            .map_err(|_| Failure::invalid(format!("atomicity {} is not valid", batch.atomicity)))?;
         let pipeline = match (&mut self.saved, &mut self.running) {
             (Some(pipeline), _) | (None, Some(pipeline)) => pipeline,
             (None, None) => {
                 return Err(Failure::precondition("no forwarding pipeline is configured").into());
             }
         };
-        let arbitration = &self.arbitration;
-        let updates = &request.updates;
+        let rights = Rights::new(&self.arbitration, &batch.role);
         let mut one = |pipeline: &mut Pipeline, update: &v1::Update| {
-            check_role(arbitration, &request.role, update)?;
+            rights.check(&Change::Update(update))?;
             pipeline.apply(update, now)
         };
         let result = match atomicity {
-            Atomicity::ContinueOnError => continue_on_error(pipeline, updates, &mut one),
-            Atomicity::RollbackOnError => roll_back_on_error(pipeline, updates, &mut one, now),
+            Atomicity::ContinueOnError => continue_on_error(pipeline, batch, &rights, now),
+            Atomicity::RollbackOnError => roll_back_on_error(pipeline, &batch.updates(), &mut one, now),
             Atomicity::DataplaneAtomic => {
+                let updates = batch.updates();
                 let plane = pipeline.plane().clone();
                 let _hold = plane.hold()?;
-                roll_back_on_error(pipeline, updates, &mut one, now)
+                roll_back_on_error(pipeline, &updates, &mut one, now)
             }
         };
         if self.saved.is_none() {
@@ -418,31 +429,51 @@ impl Device {
     }
 }
 
-/// Refuses what the role may not write (P4Runtime 5.2).
-fn check_role(arbitration: &Arbitration, role: &str, update: &v1::Update) -> Outcome<()> {
-    let Some(kind) = update.entity.as_ref().and_then(|entity| entity.entity.as_ref()) else {
-        return Ok(());
-    };
-    let Some(id) = write::object_id(kind) else { return Ok(()) };
-    if !arbitration.scope(role)?.includes(id) {
-        return Err(Failure::denied(format!("{}: object {id:#010x} is not in role \"{role}\"", write::noun(kind))));
+/// What the role of a request may write (P4Runtime 5.2).
+struct Rights<'a> {
+    arbitration: &'a Arbitration,
+    role: &'a str,
+    scope: Outcome<&'a Scope>,
+}
+
+impl<'a> Rights<'a> {
+    fn new(arbitration: &'a Arbitration, role: &'a str) -> Self {
+        Rights { arbitration, role, scope: arbitration.scope(role) }
     }
-    match arbitration.exclusive_owner(role, id) {
-        Some(owner) => Err(Failure::denied(format!(
-            "{}: object {id:#010x} belongs exclusively to role \"{owner}\"",
-            write::noun(kind)
-        ))),
-        None => Ok(()),
+
+    fn check(&self, change: &Change<'_>) -> Outcome<()> {
+        let (id, noun) = match change {
+            Change::Plain(_, plain) => (Some(plain.table_id), "table_entry"),
+            Change::Update(update) => match update.entity.as_ref().and_then(|entity| entity.entity.as_ref()) {
+                Some(kind) => (write::object_id(kind), write::noun(kind)),
+                None => return Ok(()),
+            },
+        };
+        let Some(id) = id else { return Ok(()) };
+        if !self.scope.clone()?.includes(id) {
+            return Err(Failure::denied(format!("{noun}: object {id:#010x} is not in role \"{}\"", self.role)));
+        }
+        match self.arbitration.exclusive_owner(self.role, id) {
+            Some(owner) => {
+                Err(Failure::denied(format!("{noun}: object {id:#010x} belongs exclusively to role \"{owner}\"")))
+            }
+            None => Ok(()),
+        }
     }
 }
 
 type Apply<'a> = dyn FnMut(&mut Pipeline, &v1::Update) -> Outcome<()> + 'a;
 
-fn continue_on_error(pipeline: &mut Pipeline, updates: &[v1::Update], apply: &mut Apply<'_>) -> Result<(), Status> {
+fn continue_on_error(
+    pipeline: &mut Pipeline,
+    batch: &Batch<'_>,
+    rights: &Rights<'_>,
+    now: Instant,
+) -> Result<(), Status> {
     let mut errors: Vec<v1::Error> = Vec::new();
     let mut failed = 0;
-    for (at, update) in updates.iter().enumerate() {
-        match apply(pipeline, update) {
+    for (at, change) in batch.changes().enumerate() {
+        match rights.check(&change).and_then(|()| pipeline.apply_change(&change, now)) {
             Ok(()) if errors.is_empty() => {}
             Ok(()) => errors.push(status::applied()),
             Err(failure) => {
@@ -457,12 +488,12 @@ fn continue_on_error(pipeline: &mut Pipeline, updates: &[v1::Update], apply: &mu
     if failed == 0 {
         return Ok(());
     }
-    Err(status::batch_status(format!("{failed} of {} updates failed", updates.len()), &errors))
+    Err(status::batch_status(format!("{failed} of {} updates failed", batch.len()), &errors))
 }
 
 fn roll_back_on_error(
     pipeline: &mut Pipeline,
-    updates: &[v1::Update],
+    updates: &[Cow<'_, v1::Update>],
     apply: &mut Apply<'_>,
     now: Instant,
 ) -> Result<(), Status> {

@@ -17,6 +17,54 @@ use super::{
 };
 use crate::{program::MatchKind, tables::key::KeyField};
 
+/// What a request says of one match field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Given<'m> {
+    Exact(&'m [u8]),
+    Ternary(&'m [u8], &'m [u8]),
+    Lpm(&'m [u8], i32),
+    Range(&'m [u8], &'m [u8]),
+    Optional(&'m [u8]),
+    /// An extension of the protocol.
+    Other,
+    /// The field's type is not set.
+    Nothing,
+}
+
+impl Given<'_> {
+    /// The message of a field with this id.
+    pub fn message(&self, field_id: u32) -> FieldMatch {
+        let copy = Bytes::copy_from_slice;
+        let kind = match *self {
+            Given::Exact(value) => FieldMatchType::Exact(field_match::Exact { value: copy(value) }),
+            Given::Ternary(value, mask) => {
+                FieldMatchType::Ternary(field_match::Ternary { value: copy(value), mask: copy(mask) })
+            }
+            Given::Lpm(value, prefix_len) => FieldMatchType::Lpm(field_match::Lpm { value: copy(value), prefix_len }),
+            Given::Range(low, high) => FieldMatchType::Range(field_match::Range { low: copy(low), high: copy(high) }),
+            Given::Optional(value) => FieldMatchType::Optional(field_match::Optional { value: copy(value) }),
+            Given::Other | Given::Nothing => return FieldMatch { field_id, field_match_type: None },
+        };
+        FieldMatch { field_id, field_match_type: Some(kind) }
+    }
+}
+
+/// The ids and values of match fields.
+pub fn given(matches: &[FieldMatch]) -> impl Iterator<Item = (u32, Given<'_>)> {
+    matches.iter().map(|one| {
+        let given = match &one.field_match_type {
+            Some(FieldMatchType::Exact(exact)) => Given::Exact(&exact.value),
+            Some(FieldMatchType::Ternary(ternary)) => Given::Ternary(&ternary.value, &ternary.mask),
+            Some(FieldMatchType::Lpm(lpm)) => Given::Lpm(&lpm.value, lpm.prefix_len),
+            Some(FieldMatchType::Range(range)) => Given::Range(&range.low, &range.high),
+            Some(FieldMatchType::Optional(optional)) => Given::Optional(&optional.value),
+            Some(FieldMatchType::Other(_)) => Given::Other,
+            None => Given::Nothing,
+        };
+        (one.field_id, given)
+    })
+}
+
 /// A field of a packed key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'k> {
@@ -72,19 +120,24 @@ fn has_bits_after(bytes: &[u8], width: usize, prefix: usize) -> bool {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for what breaks the rules of P4Runtime 9.1.1, `OUT_OF_RANGE` for byte strings that do not fit.
-pub fn pack(fields: &[Field], bytes: usize, matches: &[FieldMatch], out: &mut Vec<u8>) -> Outcome<()> {
+pub fn pack<'m>(
+    fields: &[Field],
+    bytes: usize,
+    matches: impl Iterator<Item = (u32, Given<'m>)>,
+    out: &mut Vec<u8>,
+) -> Outcome<()> {
     out.clear();
     out.resize(bytes, 0);
     let mut seen: u128 = 0;
-    for one in matches {
+    for (id, given) in matches {
         // Ids count from one in the order of the key, unless the program says otherwise.
-        let guess = (one.field_id as usize).wrapping_sub(1);
+        let guess = (id as usize).wrapping_sub(1);
         let at = match fields.get(guess) {
-            Some(field) if field.id == one.field_id => Some(guess),
-            _ => fields.iter().position(|field| field.id == one.field_id),
+            Some(field) if field.id == id => Some(guess),
+            _ => fields.iter().position(|field| field.id == id),
         };
         let Some(at) = at else {
-            return Err(Failure::invalid(format!("match: the key has no field with id {}", one.field_id)));
+            return Err(Failure::invalid(format!("match: the key has no field with id {id}")));
         };
         let bit = 1u128 << (at & 127);
         if seen & bit != 0 {
@@ -93,7 +146,7 @@ pub fn pack(fields: &[Field], bytes: usize, matches: &[FieldMatch], out: &mut Ve
         seen |= bit;
         let field = &fields[at];
         let place = &mut out[field.offset..field.offset + field.packed_bytes()];
-        pack_field(field, one.field_match_type.as_ref(), place)
+        pack_field(field, given, place)
             .map_err(|failure| failure.within(format_args!("match field \"{}\"", field.name)))?;
     }
     for (at, field) in fields.iter().enumerate() {
@@ -114,30 +167,32 @@ pub fn pack(fields: &[Field], bytes: usize, matches: &[FieldMatch], out: &mut Ve
     Ok(())
 }
 
-fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> Outcome<()> {
+fn pack_field(field: &Field, given: Given<'_>, out: &mut [u8]) -> Outcome<()> {
     let width = field.width;
-    let given = given.ok_or_else(|| Failure::invalid("has no value"))?;
+    if given == Given::Nothing {
+        return Err(Failure::invalid("has no value"));
+    }
     // Masks and prefixes of values that are strings or of another width mean nothing in the program, but for full ones.
     let other_width = match &field.translation {
         Translation::Bits { width: sdn, .. } if *sdn != width => Some(*sdn),
         _ => None,
     };
     match (field.kind, given) {
-        (MatchKind::Exact, FieldMatchType::Exact(exact)) => field.translation.to_program(&exact.value, width, out),
-        (MatchKind::Optional, FieldMatchType::Optional(optional)) => {
+        (MatchKind::Exact, Given::Exact(exact)) => field.translation.to_program(exact, width, out),
+        (MatchKind::Optional, Given::Optional(optional)) => {
             out[0] = 1;
-            field.translation.to_program(&optional.value, width, &mut out[1..])
+            field.translation.to_program(optional, width, &mut out[1..])
         }
         (MatchKind::Lpm | MatchKind::Ternary | MatchKind::Range, _) if !field.translation.is_numeric() => {
             Err(Failure::unimplemented("a translated string can only be matched exactly"))
         }
-        (MatchKind::Lpm, FieldMatchType::Lpm(lpm)) => {
+        (MatchKind::Lpm, Given::Lpm(prefix, prefix_len)) => {
             let full = other_width.unwrap_or(width);
-            let length = match usize::try_from(lpm.prefix_len) {
+            let length = match usize::try_from(prefix_len) {
                 Ok(0) => return Err(Failure::invalid("prefix length 0 must be expressed by omission")),
                 Ok(length) if length <= full => length,
                 _ => {
-                    return Err(Failure::invalid(format!("prefix length {} is not within 1..={full}", lpm.prefix_len)));
+                    return Err(Failure::invalid(format!("prefix length {prefix_len} is not within 1..={full}")));
                 }
             };
             let length = match other_width {
@@ -146,28 +201,28 @@ fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> 
                 None => length,
             };
             let (value, rest) = out.split_at_mut(field.bytes);
-            field.translation.to_program(&lpm.value, width, value)?;
+            field.translation.to_program(prefix, width, value)?;
             if has_bits_after(value, width, length) {
                 return Err(Failure::invalid(format!("value has bits after the first {length}, which must be zero")));
             }
             rest.copy_from_slice(&(length as u16).to_be_bytes());
             Ok(())
         }
-        (MatchKind::Ternary, FieldMatchType::Ternary(ternary)) => {
+        (MatchKind::Ternary, Given::Ternary(wanted, given_mask)) => {
             let (value, mask) = out.split_at_mut(field.bytes);
-            field.translation.to_program(&ternary.value, width, value)?;
+            field.translation.to_program(wanted, width, value)?;
             match other_width {
                 Some(sdn) => {
                     let mut full = vec![0; sdn.div_ceil(8)];
-                    Translation::None.to_program(&ternary.mask, sdn, &mut full)?;
+                    Translation::None.to_program(given_mask, sdn, &mut full)?;
                     if !is_ones(&full, sdn) {
                         return Err(Failure::unimplemented("a translated value takes full masks only"));
                     }
                     fill_ones(mask, width);
                 }
-                None => Translation::None
-                    .to_program(&ternary.mask, width, mask)
-                    .map_err(|failure| failure.within("mask"))?,
+                None => {
+                    Translation::None.to_program(given_mask, width, mask).map_err(|failure| failure.within("mask"))?
+                }
             }
             if mask.iter().all(|b| *b == 0) {
                 return Err(Failure::invalid("mask 0 must be expressed by omission"));
@@ -177,10 +232,10 @@ fn pack_field(field: &Field, given: Option<&FieldMatchType>, out: &mut [u8]) -> 
             }
             Ok(())
         }
-        (MatchKind::Range, FieldMatchType::Range(range)) => {
+        (MatchKind::Range, Given::Range(from, to)) => {
             let (low, high) = out.split_at_mut(field.bytes);
-            field.translation.to_program(&range.low, width, low).map_err(|f| f.within("low"))?;
-            field.translation.to_program(&range.high, width, high).map_err(|f| f.within("high"))?;
+            field.translation.to_program(from, width, low).map_err(|f| f.within("low"))?;
+            field.translation.to_program(to, width, high).map_err(|f| f.within("high"))?;
             if *low > *high {
                 return Err(Failure::invalid("low is greater than high"));
             }
@@ -232,43 +287,50 @@ pub fn pack_fields(fields: &[Field], key: &[KeyField], out: &mut Vec<u8>) -> Out
     Ok(())
 }
 
-/// The match fields of a packed key, in canonical form: don't-care fields are left out.
-pub fn unpack(fields: &[Field], key: &[u8]) -> Vec<FieldMatch> {
-    let mut matches = Vec::with_capacity(fields.len());
+/// Passes the match fields of a packed key to `take`, in canonical form: don't-care fields are left out.
+pub fn each(fields: &[Field], key: &[u8], mut take: impl FnMut(u32, Given<'_>)) {
     for field in fields {
-        let value = |bytes: &[u8]| field.translation.to_controller(bytes);
-        let plain = |bytes: &[u8]| Translation::None.to_controller(bytes);
+        // What a translation makes of a value lives here.
+        let (mut own, mut own_too) = (Bytes::new(), Bytes::new());
         let other_width = match &field.translation {
             Translation::Bits { width: sdn, .. } if *sdn != field.width => Some(*sdn),
             _ => None,
         };
-        let kind = match part(field, key) {
-            Part::Exact(v) => FieldMatchType::Exact(field_match::Exact { value: value(v) }),
+        let given = match part(field, key) {
+            Part::Exact(v) => Given::Exact(field.translation.shown(v, &mut own)),
             Part::Lpm(_, 0) | Part::Optional(None) => continue,
-            Part::Lpm(v, length) => FieldMatchType::Lpm(field_match::Lpm {
-                value: value(v),
-                prefix_len: other_width.unwrap_or(length) as i32,
-            }),
+            Part::Lpm(v, length) => {
+                Given::Lpm(field.translation.shown(v, &mut own), other_width.unwrap_or(length) as i32)
+            }
             Part::Ternary(_, mask) if mask.iter().all(|b| *b == 0) => continue,
             Part::Ternary(v, mask) => {
                 let mask = match other_width {
                     Some(sdn) => {
                         let mut full = vec![0; sdn.div_ceil(8)];
                         fill_ones(&mut full, sdn);
-                        Bytes::from(full)
+                        own_too = Bytes::from(full);
+                        &own_too
                     }
-                    None => plain(mask),
+                    None => Translation::None.shown(mask, &mut own_too),
                 };
-                FieldMatchType::Ternary(field_match::Ternary { value: value(v), mask })
+                Given::Ternary(field.translation.shown(v, &mut own), mask)
             }
             Part::Range(low, high) if low.iter().all(|b| *b == 0) && is_ones(high, field.width) => {
                 continue;
             }
-            Part::Range(low, high) => FieldMatchType::Range(field_match::Range { low: value(low), high: value(high) }),
-            Part::Optional(Some(v)) => FieldMatchType::Optional(field_match::Optional { value: value(v) }),
+            Part::Range(low, high) => {
+                Given::Range(field.translation.shown(low, &mut own), field.translation.shown(high, &mut own_too))
+            }
+            Part::Optional(Some(v)) => Given::Optional(field.translation.shown(v, &mut own)),
         };
-        matches.push(FieldMatch { field_id: field.id, field_match_type: Some(kind) });
+        take(field.id, given);
     }
+}
+
+/// The same as messages.
+pub fn unpack(fields: &[Field], key: &[u8]) -> Vec<FieldMatch> {
+    let mut matches = Vec::with_capacity(fields.len());
+    each(fields, key, |id, given| matches.push(given.message(id)));
     matches
 }
 
@@ -320,7 +382,7 @@ mod tests {
 
     fn refused(kinds: &[(MatchKind, usize)], matches: &[FieldMatch]) -> Code {
         let (fields, bytes) = fields(kinds);
-        pack(&fields, bytes, matches, &mut Vec::new()).unwrap_err().code
+        pack(&fields, bytes, given(matches), &mut Vec::new()).unwrap_err().code
     }
 
     use MatchKind::{Exact, Lpm, Optional, Range, Ternary};
@@ -328,7 +390,7 @@ mod tests {
     #[test]
     fn every_kind_comes_back_canonical() {
         let (fields, bytes) = fields(&[(Exact, 9), (Lpm, 32), (Ternary, 12), (Range, 16), (Optional, 48)]);
-        let given = [
+        let wanted_key = [
             optional(5, &[1, 2]),
             exact(1, &[0, 0, 1, 0xff]),
             lpm(2, &[10, 0, 0, 0], 8),
@@ -336,7 +398,7 @@ mod tests {
             range(4, &[5], &[1, 0]),
         ];
         let mut key = Vec::new();
-        pack(&fields, bytes, &given, &mut key).unwrap();
+        pack(&fields, bytes, given(&wanted_key), &mut key).unwrap();
         assert_eq!(part(&fields[1], &key), Part::Lpm(&[10, 0, 0, 0], 8));
         let wanted = [
             exact(1, &[1, 0xff]),
@@ -347,7 +409,7 @@ mod tests {
         ];
         assert_eq!(unpack(&fields, &key), wanted);
         // What is omitted stays omitted.
-        pack(&fields, bytes, &[exact(1, &[7])], &mut key).unwrap();
+        pack(&fields, bytes, given(&[exact(1, &[7])]), &mut key).unwrap();
         assert_eq!(unpack(&fields, &key), [exact(1, &[7])]);
         assert_eq!(part(&fields[3], &key), Part::Range(&[0, 0], &[0xff, 0xff]));
     }
@@ -380,10 +442,10 @@ mod tests {
         let (fields, bytes) = fields(&[(Lpm, 12)]);
         let mut key = Vec::new();
         // 12 bits in two bytes: the first byte holds four of them.
-        pack(&fields, bytes, &[lpm(1, &[0x0a, 0x00], 4)], &mut key).unwrap();
+        pack(&fields, bytes, given(&[lpm(1, &[0x0a, 0x00], 4)]), &mut key).unwrap();
         assert_eq!(part(&fields[0], &key), Part::Lpm(&[0x0a, 0], 4));
         assert_eq!(refused(&[(Lpm, 12)], &[lpm(1, &[0x0a, 0x80], 4)]), Code::InvalidArgument);
-        assert!(pack(&fields, bytes, &[lpm(1, &[0x0a, 0x80], 5)], &mut key).is_ok());
+        assert!(pack(&fields, bytes, given(&[lpm(1, &[0x0a, 0x80], 5)]), &mut key).is_ok());
         assert_eq!(refused(&[(Lpm, 12)], &[lpm(1, &[0x0a, 0x80], 3)]), Code::InvalidArgument);
     }
 
@@ -393,13 +455,13 @@ mod tests {
         for field in &mut fields {
             field.translation = Translation::Bits { width: 32, cpu_port: Some(510) };
         }
-        let given = [ternary(1, &[0xff, 0xff, 0xff, 0xfd], &[0xff, 0xff, 0xff, 0xff]), lpm(2, &[5], 32)];
+        let wanted_key = [ternary(1, &[0xff, 0xff, 0xff, 0xfd], &[0xff, 0xff, 0xff, 0xff]), lpm(2, &[5], 32)];
         let mut key = Vec::new();
-        pack(&fields, bytes, &given, &mut key).unwrap();
+        pack(&fields, bytes, given(&wanted_key), &mut key).unwrap();
         assert_eq!(part(&fields[0], &key), Part::Ternary(&[1, 254], &[1, 255]));
         assert_eq!(part(&fields[1], &key), Part::Lpm(&[0, 5], 9));
-        assert_eq!(unpack(&fields, &key), given);
+        assert_eq!(unpack(&fields, &key), wanted_key);
         let half = [ternary(1, &[4], &[4])];
-        assert_eq!(pack(&fields, bytes, &half, &mut key).unwrap_err().code, Code::Unimplemented);
+        assert_eq!(pack(&fields, bytes, given(&half), &mut key).unwrap_err().code, Code::Unimplemented);
     }
 }

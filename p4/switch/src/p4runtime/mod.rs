@@ -1,6 +1,7 @@
 //! The P4Runtime server (P4Runtime 1.5).
 //!
 //! ```text
+//!            wire (Write and Read as bytes: batch)
 //!            service (tonic, streams, timers)
 //!                 │ requests, events          ▲ outputs
 //!              device (one lock, no I/O)──────┘
@@ -14,6 +15,7 @@
 //! ```
 
 pub mod arbitration;
+pub mod batch;
 pub mod device;
 mod digests;
 pub mod failure;
@@ -30,6 +32,7 @@ pub mod service;
 mod translate;
 mod undo;
 mod values;
+mod wire;
 mod write;
 
 pub use device::{Device, Output};

@@ -49,7 +49,8 @@ pub struct Pipeline {
 /// The entries of one table.
 #[derive(Default)]
 pub struct TableStore {
-    entries: HashTable<Arc<Entry>>,
+    /// With the hash of the key, so that growing does not touch the entries.
+    entries: HashTable<(u64, Arc<Entry>)>,
     hasher: RandomState,
     pub(super) default: DefaultEntry,
 }
@@ -125,7 +126,7 @@ impl TableStore {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.iter()
+        self.entries.iter().map(|(_, entry)| entry)
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -133,39 +134,55 @@ impl TableStore {
     }
 
     pub(super) fn find(&self, key: &[u8], priority: i32) -> Option<&Arc<Entry>> {
-        let same = |entry: &Arc<Entry>| entry.priority == priority && *entry.key == *key;
-        self.entries.find(self.hash(key), same)
+        self.find_hashed(self.hash(key), key, priority)
+    }
+
+    /// The same with the key's hash.
+    fn find_hashed(&self, hash: u64, key: &[u8], priority: i32) -> Option<&Arc<Entry>> {
+        let found = self.entries.find(hash, |(other, entry)| *other == hash && entry.is(key, priority));
+        found.map(|(_, entry)| entry)
     }
 
     /// Entries with this key and any priority.
     pub(super) fn find_all<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<Entry>> {
-        self.entries.iter_hash(self.hash(key)).filter(move |entry| *entry.key == *key)
+        let found = self.entries.iter_hash(self.hash(key)).filter(move |(_, entry)| *entry.key == *key);
+        found.map(|(_, entry)| entry)
     }
 
-    /// Adds an entry whose key is not there.
-    pub(super) fn add(&mut self, entry: Arc<Entry>) {
-        let hash = self.hash(&entry.key);
-        let TableStore { entries, hasher, .. } = self;
-        entries.insert_unique(hash, entry, |entry| hasher.hash_one(&*entry.key));
+    /// A place for an entry with this key; none when there is one.
+    pub(super) fn vacancy(&self, key: &[u8], priority: i32) -> Option<Vacancy> {
+        let hash = self.hash(key);
+        self.find_hashed(hash, key, priority).is_none().then_some(Vacancy(hash))
+    }
+
+    /// Adds an entry whose key has a vacancy.
+    pub(super) fn add(&mut self, Vacancy(hash): Vacancy, entry: Arc<Entry>) {
+        self.entries.insert_unique(hash, (hash, entry), |(hash, _)| *hash);
     }
 
     /// Puts a new state in the place of an entry's old one.
     pub(super) fn replace(&mut self, entry: Arc<Entry>) {
         let hash = self.hash(&entry.key);
-        let same = |old: &Arc<Entry>| old.priority == entry.priority && old.key == entry.key;
-        if let Some(place) = self.entries.find_mut(hash, same) {
+        let same = |(_, old): &(u64, Arc<Entry>)| old.is(&entry.key, entry.priority);
+        if let Some((_, place)) = self.entries.find_mut(hash, same) {
             *place = entry;
         }
     }
 
     pub(super) fn remove(&mut self, key: &[u8], priority: i32) -> Option<Arc<Entry>> {
-        let hash = self.hash(key);
-        let same = |entry: &Arc<Entry>| entry.priority == priority && *entry.key == *key;
-        self.entries.find_entry(hash, same).ok().map(|found| found.remove().0)
+        let same = |(_, entry): &(u64, Arc<Entry>)| entry.is(key, priority);
+        self.entries.find_entry(self.hash(key), same).ok().map(|found| found.remove().0.1)
     }
 }
 
+/// That no entry has a key, and the key's hash.
+pub(super) struct Vacancy(u64);
+
 impl Entry {
+    fn is(&self, key: &[u8], priority: i32) -> bool {
+        self.priority == priority && *self.key == *key
+    }
+
     pub(super) fn extra(&self) -> Extra {
         self.extra.as_deref().cloned().unwrap_or_default()
     }
@@ -230,14 +247,11 @@ impl Pipeline {
                 let mut key = Vec::with_capacity(table.key_bytes);
                 matching::pack_fields(&table.fields, &entry.key, &mut key)
                     .map_err(|failure| failure.within(format_args!("table \"{}\"", table.name)))?;
-                store.add(Arc::new(Entry {
-                    key: key.into(),
-                    priority: entry.handle.priority,
-                    is_const: table.is_const,
-                    handle: entry.handle,
-                    value: Value::Call(call),
-                    extra: None,
-                }));
+                let priority = entry.handle.priority;
+                let Some(vacancy) = store.vacancy(&key, priority) else { continue };
+                let (handle, value) = (entry.handle, Value::Call(call));
+                let is_const = table.is_const;
+                store.add(vacancy, Arc::new(Entry { key: key.into(), priority, is_const, handle, value, extra: None }));
             }
         }
         Ok(())

@@ -21,16 +21,14 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use p4runtime_proto::{
     P4RUNTIME_API_VERSION,
-    p4::v1::{
-        self,
-        p4_runtime_server::{P4Runtime, P4RuntimeServer},
-        stream_message_response::Update as Response,
-    },
+    p4::v1::{self, p4_runtime_server::P4Runtime, stream_message_response::Update as Response},
 };
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::sync::{Notify, mpsc};
 use tonic::{
     Request, Status, Streaming,
@@ -39,9 +37,11 @@ use tonic::{
 
 use super::{
     arbitration::StreamId,
+    batch::Batch,
     device::{Device, Output},
     plane::Host,
     read::Plan,
+    wire::{WireService, malformed},
 };
 use crate::Switch;
 
@@ -54,7 +54,7 @@ const CHUNK: usize = 512;
 /// Streams for one role.
 const STREAMS_PER_ROLE: usize = 64;
 /// The largest request: device configurations and batches.
-const MAX_MESSAGE: usize = 256 << 20;
+pub(super) const MAX_MESSAGE: usize = 256 << 20;
 
 /// Something that happened in the data plane.
 #[derive(Debug)]
@@ -115,6 +115,8 @@ pub struct Server {
 
 struct Shared {
     device: Mutex<Device>,
+    /// Batches take their turn here.
+    batches: tokio::sync::Mutex<()>,
     outboxes: Mutex<HashMap<StreamId, Outbox>>,
     next_stream: AtomicU64,
     /// The timers changed, or the server is gone.
@@ -192,6 +194,7 @@ impl Server {
         device.on_samples(move || waker.notify_one());
         let shared = Arc::new(Shared {
             device: Mutex::new(device),
+            batches: tokio::sync::Mutex::new(()),
             outboxes: Mutex::new(HashMap::new()),
             next_stream: AtomicU64::new(1),
             rearm: Arc::default(),
@@ -215,8 +218,26 @@ impl Server {
     }
 
     /// The service for tonic's router.
-    pub fn service(&self) -> P4RuntimeServer<Server> {
-        P4RuntimeServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE)
+    pub fn service(&self) -> WireService {
+        WireService::new(self.clone())
+    }
+
+    /// A Write that is not read yet.
+    pub(super) async fn write_serialized(&self, request: &Bytes) -> Result<(), Status> {
+        let batch = Batch::read(request).map_err(malformed)?;
+        self.write_batch(&batch).await
+    }
+
+    async fn write_batch(&self, batch: &Batch<'_>) -> Result<(), Status> {
+        // Whoever waits for the batch before leaves the thread to others.
+        let _turn = self.shared.batches.lock().await;
+        self.shared.with(|device, _| device.write_batch(batch, Instant::now()))
+    }
+
+    /// A Read whose answers are serialized.
+    pub(super) fn read_serialized(&self, request: &v1::ReadRequest) -> Result<Chunks, Status> {
+        let (plan, end) = self.shared.device.lock().read(request)?;
+        Ok(Chunks { plan: Some(plan), end: end.err() })
     }
 }
 
@@ -288,24 +309,24 @@ impl Drop for Outgoing {
     }
 }
 
-/// The answer to a Read, a chunk at a time.
-struct Chunks {
+/// The answer to a Read: serialized `ReadResponse` messages, one a chunk.
+pub(super) struct Chunks {
     plan: Option<Plan>,
     /// The status to end with.
     end: Option<Status>,
 }
 
 impl Stream for Chunks {
-    type Item = Result<v1::ReadResponse, Status>;
+    type Item = Result<Bytes, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(plan) = &mut self.plan {
-            let mut entities = Vec::with_capacity(CHUNK);
-            if !plan.fill(CHUNK, &mut entities) {
+            let mut chunk = Vec::with_capacity(CHUNK * 96);
+            if !plan.encode(CHUNK, &mut chunk) {
                 self.plan = None;
             }
-            if !entities.is_empty() {
-                return Poll::Ready(Some(Ok(v1::ReadResponse { entities })));
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(Ok(chunk.into())));
             }
         }
         Poll::Ready(self.end.take().map(Err))
@@ -320,15 +341,14 @@ impl P4Runtime for Server {
     type StreamChannelStream = Answers<v1::StreamMessageResponse>;
 
     async fn write(&self, request: Request<v1::WriteRequest>) -> Result<tonic::Response<v1::WriteResponse>, Status> {
-        let request = request.into_inner();
-        self.shared.with(|device, _| device.write(&request, Instant::now()))?;
+        self.write_batch(&Batch::of(request.get_ref())).await?;
         Ok(tonic::Response::new(v1::WriteResponse {}))
     }
 
     async fn read(&self, request: Request<v1::ReadRequest>) -> Result<tonic::Response<Self::ReadStream>, Status> {
-        let (plan, end) = self.shared.device.lock().read(request.get_ref())?;
-        let chunks = Chunks { plan: Some(plan), end: end.err() };
-        Ok(tonic::Response::new(Box::pin(chunks)))
+        let chunks = self.read_serialized(request.get_ref())?;
+        let messages = chunks.map(|chunk| v1::ReadResponse::decode(chunk?).map_err(malformed));
+        Ok(tonic::Response::new(Box::pin(messages)))
     }
 
     async fn set_forwarding_pipeline_config(

@@ -283,6 +283,20 @@ impl Translation {
         }
     }
 
+    /// The same without a copy where there is no translation; `own` holds what is translated.
+    pub fn shown<'a>(&self, value: &'a [u8], own: &'a mut Bytes) -> &'a [u8] {
+        match self {
+            Translation::None => match bytestring::canonical(value) {
+                [] => &[0],
+                short => short,
+            },
+            _ => {
+                *own = self.to_controller(value);
+                own
+            }
+        }
+    }
+
     /// Whether values are numbers the controller and the program both order and mask alike.
     pub fn is_numeric(&self) -> bool {
         !matches!(self, Translation::String { .. })

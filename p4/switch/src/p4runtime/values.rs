@@ -43,11 +43,25 @@ impl Call {
     /// `INVALID_ARGUMENT` when the table lacks the action or parameters are wrong, `PERMISSION_DENIED` when the action's scope forbids
     /// the use, `OUT_OF_RANGE` for values that do not fit.
     pub fn pack(table: &Table, action: &v1::Action, usage: Use) -> Outcome<Call> {
-        let found = table.actions.iter().position(|known| known.action.id == action.action_id);
+        let params = action.params.iter().map(|param| (param.param_id, &*param.value));
+        Call::pack_params(table, action.action_id, params, usage)
+    }
+
+    /// The same for an action given by its id and the ids and values of its parameters.
+    ///
+    /// # Errors
+    /// As [`Call::pack`].
+    pub fn pack_params<'m>(
+        table: &Table,
+        id: u32,
+        given: impl ExactSizeIterator<Item = (u32, &'m [u8])>,
+        usage: Use,
+    ) -> Outcome<Call> {
+        let found = table.actions.iter().position(|known| known.action.id == id);
         let Some(at) = found else {
             return Err(Failure::invalid(format!(
-                "action: id {:#010x} is not an action of table \"{}\"",
-                action.action_id, table.name
+                "action: id {id:#010x} is not an action of table \"{}\"",
+                table.name
             )));
         };
         let known = &table.actions[at];
@@ -56,13 +70,14 @@ impl Call {
         let params = &known.action.params;
         let fail = |what: String| Failure::invalid(format!("action \"{}\": {what}", known.action.name));
         let mut seen: u128 = 0;
-        for given in &action.params {
-            let guess = (given.param_id as usize).wrapping_sub(1);
+        let count = given.len();
+        for (id, value) in given {
+            let guess = (id as usize).wrapping_sub(1);
             let at = match params.get(guess) {
-                Some(param) if param.id == given.param_id => Some(guess),
-                _ => params.iter().position(|param| param.id == given.param_id),
+                Some(param) if param.id == id => Some(guess),
+                _ => params.iter().position(|param| param.id == id),
             };
-            let at = at.ok_or_else(|| fail(format!("it has no parameter with id {}", given.param_id)))?;
+            let at = at.ok_or_else(|| fail(format!("it has no parameter with id {id}")))?;
             let param = &params[at];
             let bit = 1u128 << (at & 127);
             if seen & bit != 0 {
@@ -70,11 +85,11 @@ impl Call {
             }
             seen |= bit;
             let place = &mut args[param.offset..param.offset + param.bytes];
-            param.translation.to_program(&given.value, param.width, place).map_err(|failure| {
+            param.translation.to_program(value, param.width, place).map_err(|failure| {
                 failure.within(format_args!("action \"{}\", parameter \"{}\"", known.action.name, param.name))
             })?;
         }
-        if action.params.len() < params.len() {
+        if count < params.len() {
             let missing = params.iter().enumerate().find(|(at, _)| seen & 1u128 << (at & 127) == 0);
             let name = missing.map_or("", |(_, param)| param.name.as_str());
             return Err(fail(format!("parameter \"{name}\" is missing")));

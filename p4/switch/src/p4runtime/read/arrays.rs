@@ -28,8 +28,7 @@ enum Array {
 
 impl Cells {
     pub fn fill(&mut self, schema: &Schema, plane: &Plane, most: usize, out: &mut Vec<v1::Entity>) -> bool {
-        let room = most - out.len();
-        for at in self.range.by_ref().take(room) {
+        for at in self.range.by_ref().take(most) {
             let index = Some(v1::Index { index: at as i64 });
             let kind = match &self.array {
                 Array::Counter(counter) => {

@@ -2,6 +2,7 @@
 //! entities a chunk at a time, so that a slow reader neither holds up writers nor makes the server keep the whole answer.
 
 mod arrays;
+mod encode;
 mod tables;
 
 use std::sync::Arc;
@@ -37,18 +38,35 @@ fn ready(entities: impl IntoIterator<Item = Kind>) -> Step {
     Step::Ready(entities.into_iter())
 }
 
-impl Plan {
+impl Step {
     /// Appends up to `most` entities; false when there are no more.
-    pub fn fill(&mut self, most: usize, out: &mut Vec<v1::Entity>) -> bool {
-        while out.len() < most {
+    fn fill(&mut self, schema: &Schema, plane: &Plane, most: usize, out: &mut Vec<v1::Entity>) -> bool {
+        match self {
+            Step::Ready(entities) => {
+                out.extend(entities.by_ref().take(most));
+                entities.len() > 0
+            }
+            Step::Entries(entries) => entries.fill(schema, plane, most, out),
+            Step::Cells(cells) => cells.fill(schema, plane, most, out),
+        }
+    }
+}
+
+impl Plan {
+    /// Appends up to `most` entities to a serialized `ReadResponse`; false when there are no more.
+    pub fn encode(&mut self, most: usize, out: &mut Vec<u8>) -> bool {
+        let mut left = most;
+        while left > 0 {
             let Some(step) = self.steps.last_mut() else { return false };
             let more = match step {
-                Step::Ready(entities) => {
-                    out.extend(entities.by_ref().take(most - out.len()));
-                    entities.len() > 0
+                Step::Entries(entries) => entries.encode(&self.schema, &self.plane, &mut left, out),
+                other => {
+                    let mut entities = Vec::new();
+                    let more = other.fill(&self.schema, &self.plane, left, &mut entities);
+                    left -= entities.len();
+                    entities.iter().for_each(|entity| encode::entity(entity, out));
+                    more
                 }
-                Step::Entries(entries) => entries.fill(&self.schema, &self.plane, most, out),
-                Step::Cells(cells) => cells.fill(&self.schema, &self.plane, most, out),
             };
             if !more {
                 self.steps.pop();
@@ -60,7 +78,9 @@ impl Plan {
     /// All entities at once.
     pub fn collect(mut self) -> Vec<v1::Entity> {
         let mut out = Vec::new();
-        self.fill(usize::MAX, &mut out);
+        while let Some(mut step) = self.steps.pop() {
+            step.fill(&self.schema, &self.plane, usize::MAX, &mut out);
+        }
         out
     }
 }

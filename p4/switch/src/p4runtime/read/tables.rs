@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use p4runtime_proto::p4::v1::{self, entity::Entity as Kind, table_action};
 
-use super::{Entry, Plane, Schema, Scope, Step, Table};
+use super::{Entry, Plane, Schema, Scope, Step, Table, encode};
 use crate::p4runtime::{
     failure::{Failure, Outcome},
     matching,
@@ -70,47 +70,68 @@ fn key_only(table: &Table, entry: &Entry) -> v1::TableEntry {
     }
 }
 
+/// An entity of a shape.
+fn message(table: &Table, plane: &Plane, shape: Shape, entry: &Entry) -> v1::Entity {
+    let cell = Cell::Entry(&entry.handle);
+    let kind = match shape {
+        Shape::Entry { counter, meter, colors, idle } => {
+            let mut message = base(table, entry);
+            if counter && table.counter.is_some() {
+                message.counter_data = Some(values::counter_data(plane.count(cell)));
+            }
+            if meter {
+                message.meter_config = entry.extra.as_ref().and_then(|extra| extra.meter);
+            }
+            if colors && table.meter.is_some() {
+                message.meter_counter_data = Some(values::colors(plane.colors(cell)));
+            }
+            if idle && table.idle_timeout {
+                let idle = plane.idle_for(&entry.handle).as_nanos();
+                message.time_since_last_hit =
+                    Some(v1::table_entry::IdleTimeout { elapsed_ns: i64::try_from(idle).unwrap_or(i64::MAX) });
+            }
+            Kind::TableEntry(message)
+        }
+        Shape::Counter => Kind::DirectCounterEntry(v1::DirectCounterEntry {
+            table_entry: Some(key_only(table, entry)),
+            data: Some(values::counter_data(plane.count(cell))),
+        }),
+        Shape::Meter { colors } => Kind::DirectMeterEntry(v1::DirectMeterEntry {
+            table_entry: Some(key_only(table, entry)),
+            config: entry.extra.as_ref().and_then(|extra| extra.meter),
+            counter_data: colors.then(|| values::colors(plane.colors(cell))),
+        }),
+    };
+    v1::Entity { entity: Some(kind) }
+}
+
 impl Entries {
     pub fn fill(&mut self, schema: &Schema, plane: &Plane, most: usize, out: &mut Vec<v1::Entity>) -> bool {
         let table = &schema.tables[self.table];
-        let room = most - out.len();
-        for entry in self.entries.by_ref().take(room) {
-            let cell = Cell::Entry(&entry.handle);
-            let kind = match self.shape {
-                Shape::Entry { counter, meter, colors, idle } => {
-                    let mut message = base(table, &entry);
-                    if counter && table.counter.is_some() {
-                        message.counter_data = Some(values::counter_data(plane.count(cell)));
-                    }
-                    if meter {
-                        message.meter_config = entry.extra.as_ref().and_then(|extra| extra.meter);
-                    }
-                    if colors && table.meter.is_some() {
-                        message.meter_counter_data = Some(values::colors(plane.colors(cell)));
-                    }
-                    if idle && table.idle_timeout {
-                        let idle = plane.idle_for(&entry.handle).as_nanos();
-                        message.time_since_last_hit =
-                            Some(v1::table_entry::IdleTimeout { elapsed_ns: i64::try_from(idle).unwrap_or(i64::MAX) });
-                    }
-                    Kind::TableEntry(message)
-                }
-                Shape::Counter => Kind::DirectCounterEntry(v1::DirectCounterEntry {
-                    table_entry: Some(key_only(table, &entry)),
-                    data: Some(values::counter_data(plane.count(cell))),
-                }),
-                Shape::Meter { colors } => Kind::DirectMeterEntry(v1::DirectMeterEntry {
-                    table_entry: Some(key_only(table, &entry)),
-                    config: entry.extra.as_ref().and_then(|extra| extra.meter),
-                    counter_data: colors.then(|| values::colors(plane.colors(cell))),
-                }),
-            };
-            out.push(v1::Entity { entity: Some(kind) });
-        }
+        let shape = self.shape;
+        out.extend(self.entries.by_ref().take(most).map(|entry| message(table, plane, shape, &entry)));
         if out.len() < most
             && let Some(default) = self.default.take()
         {
             out.push(v1::Entity { entity: Some(self.default_entry(table, plane, &default)) });
+        }
+        self.entries.len() > 0 || self.default.is_some()
+    }
+
+    /// Appends up to `left` entities, which it counts down, to a serialized `ReadResponse`; false when there are no more.
+    pub fn encode(&mut self, schema: &Schema, plane: &Plane, left: &mut usize, out: &mut Vec<u8>) -> bool {
+        let table = &schema.tables[self.table];
+        for entry in self.entries.by_ref().take(*left) {
+            *left -= 1;
+            if !encode::entry(table, plane, self.shape, &entry, out) {
+                encode::entity(&message(table, plane, self.shape, &entry), out);
+            }
+        }
+        if *left > 0
+            && let Some(default) = self.default.take()
+        {
+            *left -= 1;
+            encode::entity(&v1::Entity { entity: Some(self.default_entry(table, plane, &default)) }, out);
         }
         self.entries.len() > 0 || self.default.is_some()
     }
@@ -239,7 +260,7 @@ impl Pipeline {
     fn keyed(&mut self, at: usize, query: &v1::TableEntry) -> Outcome<Vec<Arc<Entry>>> {
         let table = &self.schema.tables[at];
         let mut key = Vec::new();
-        matching::pack(&table.fields, table.key_bytes, &query.r#match, &mut key)
+        matching::pack(&table.fields, table.key_bytes, matching::given(&query.r#match), &mut key)
             .map_err(|failure| failure.within(format_args!("table \"{}\"", table.name)))?;
         if query.priority < 0 || query.priority != 0 && !table.needs_priority {
             return Err(Failure::invalid(format!(

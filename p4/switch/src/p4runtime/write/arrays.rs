@@ -24,7 +24,7 @@ impl Pipeline {
         let given = given.ok_or_else(|| Failure::invalid("table_entry must be set"))?;
         let at = self.schema.table(given.table_id)?;
         if !given.is_default_action {
-            return Ok((at, Owner::Entry(self.named_entry(at, given)?)));
+            return Ok((at, Owner::Entry(self.named_entry(at, &super::Wanted::of(given))?)));
         }
         if !given.r#match.is_empty() || given.priority != 0 {
             return Err(Failure::invalid("match and priority must be unset for the default entry"));

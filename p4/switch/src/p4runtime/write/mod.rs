@@ -10,7 +10,9 @@ use std::time::Instant;
 
 use p4runtime_proto::p4::v1::{self, entity::Entity as Kind, update::Type};
 
+use self::tables::Wanted;
 use super::{
+    batch::Change,
     failure::{Failure, Outcome},
     pipeline::Pipeline,
 };
@@ -73,22 +75,35 @@ pub(super) fn cells(index: Option<&v1::Index>, size: usize) -> Outcome<std::ops:
     Ok(at..at + 1)
 }
 
+fn update_type(kind: i32) -> Outcome<Type> {
+    match Type::try_from(kind) {
+        Ok(Type::Unspecified) | Err(_) => Err(Failure::invalid(format!("update type {kind} is not valid"))),
+        Ok(kind) => Ok(kind),
+    }
+}
+
 impl Pipeline {
+    /// The same for an update as it is read.
+    ///
+    /// # Errors
+    /// As [`Pipeline::apply`].
+    pub fn apply_change(&mut self, change: &Change<'_>, now: Instant) -> Outcome<()> {
+        match change {
+            Change::Update(update) => self.apply(update, now),
+            Change::Plain(kind, plain) => self.write_table(update_type(*kind)?, &Wanted::plain(plain), now),
+        }
+    }
+
     /// Applies one update, wholly or not at all.
     ///
     /// # Errors
     /// With the code that P4Runtime names for the case; nothing is changed then.
     pub fn apply(&mut self, update: &v1::Update, now: Instant) -> Outcome<()> {
-        let kind = match Type::try_from(update.r#type) {
-            Ok(Type::Unspecified) | Err(_) => {
-                return Err(Failure::invalid(format!("update type {} is not valid", update.r#type)));
-            }
-            Ok(kind) => kind,
-        };
+        let kind = update_type(update.r#type)?;
         let entity = update.entity.as_ref().and_then(|entity| entity.entity.as_ref());
         let entity = entity.ok_or_else(|| Failure::invalid("entity is not set"))?;
         match entity {
-            Kind::TableEntry(entry) => self.write_table(kind, entry, now),
+            Kind::TableEntry(entry) => self.write_table(kind, &Wanted::of(entry), now),
             Kind::ActionProfileMember(member) => self.write_member(kind, member),
             Kind::ActionProfileGroup(group) => self.write_group(kind, group),
             Kind::MeterEntry(entry) => self.write_meter(kind, entry),

@@ -29,7 +29,7 @@ impl Pipeline {
         let mut key = Vec::new();
         for (number, member) in given.members.iter().enumerate() {
             let within = |failure: Failure| within(failure.within(format_args!("members[{number}]")));
-            matching::pack(&set.fields, set.key_bytes, &member.r#match, &mut key).map_err(within)?;
+            matching::pack(&set.fields, set.key_bytes, matching::given(&member.r#match), &mut key).map_err(within)?;
             if !seen.insert(key.clone()) {
                 return Err(within(Failure::exists("the same member is given before")));
             }

@@ -10,16 +10,65 @@ use smallvec::SmallVec;
 
 use super::profiles::{one_shot_size, plane_weight};
 use crate::p4runtime::{
+    batch::{Plain, PlainAction},
     failure::{Failure, Outcome},
     idle::Timer,
-    matching::{self, Part},
+    matching::{self, Given, Part},
     pipeline::{Entry, Extra, Pipeline},
     plane::{Cell, Count, Effect, Selection},
     schema::Table,
     values::{self, Call, OneShotAction, Use, Value},
 };
 
+/// An entry that an update names or describes.
+pub(super) struct Wanted<'m> {
+    table_id: u32,
+    key: Key<'m>,
+    action: Option<Action<'m>>,
+    priority: i32,
+    /// The message, when it may say more.
+    message: Option<&'m v1::TableEntry>,
+}
+
+/// The match fields of an entry.
+#[derive(Clone, Copy)]
+enum Key<'m> {
+    Message(&'m [v1::FieldMatch]),
+    Plain(&'m [(u32, Given<'m>)]),
+}
+
+/// What an entry is to do.
+#[derive(Clone, Copy)]
+enum Action<'m> {
+    Message(&'m table_action::Type),
+    Plain(PlainAction<'m>),
+}
+
+impl<'m> Wanted<'m> {
+    pub(super) fn of(entry: &'m v1::TableEntry) -> Self {
+        let action = entry.action.as_ref().and_then(|action| action.r#type.as_ref());
+        Wanted {
+            table_id: entry.table_id,
+            key: Key::Message(&entry.r#match),
+            action: action.map(Action::Message),
+            priority: entry.priority,
+            message: Some(entry),
+        }
+    }
+
+    pub(super) fn plain(plain: &Plain<'m>) -> Self {
+        Wanted {
+            table_id: plain.table_id,
+            key: Key::Plain(plain.key),
+            action: plain.action.map(Action::Plain),
+            priority: plain.priority,
+            message: None,
+        }
+    }
+}
+
 /// What an update says about an entry beside its key and action.
+#[derive(Default)]
 struct Side {
     extra: Extra,
     counter: Option<Count>,
@@ -27,7 +76,8 @@ struct Side {
     clear_colors: bool,
 }
 
-fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
+fn side(table: &Table, entry: Option<&v1::TableEntry>) -> Outcome<Side> {
+    let Some(entry) = entry else { return Ok(Side::default()) };
     if entry.time_since_last_hit.is_some() {
         return Err(Failure::invalid("time_since_last_hit must not be set in a write"));
     }
@@ -75,9 +125,12 @@ fn side(table: &Table, entry: &v1::TableEntry) -> Outcome<Side> {
 }
 
 /// Checks and packs the key of an entry that is to be written.
-pub(super) fn pack_key(table: &Table, entry: &v1::TableEntry, out: &mut Vec<u8>) -> Outcome<()> {
-    matching::pack(&table.fields, table.key_bytes, &entry.r#match, out)
-        .map_err(|failure| failure.within(format_args!("table \"{}\"", table.name)))?;
+fn pack_key(table: &Table, entry: &Wanted<'_>, out: &mut Vec<u8>) -> Outcome<()> {
+    match entry.key {
+        Key::Message(key) => matching::pack(&table.fields, table.key_bytes, matching::given(key), out),
+        Key::Plain(key) => matching::pack(&table.fields, table.key_bytes, key.iter().copied(), out),
+    }
+    .map_err(|failure| failure.within(format_args!("table \"{}\"", table.name)))?;
     let wrong = if table.needs_priority {
         (entry.priority <= 0).then_some("must be greater than 0: the key has ternary, range or optional fields")
     } else {
@@ -90,13 +143,15 @@ pub(super) fn pack_key(table: &Table, entry: &v1::TableEntry, out: &mut Vec<u8>)
 }
 
 impl Pipeline {
-    pub(super) fn write_table(&mut self, kind: Type, entry: &v1::TableEntry, now: Instant) -> Outcome<()> {
+    pub(super) fn write_table(&mut self, kind: Type, entry: &Wanted<'_>, now: Instant) -> Outcome<()> {
         let at = self.schema.table(entry.table_id)?;
-        if entry.is_const {
-            return Err(Failure::invalid("is_const must be false in a write"));
-        }
-        if entry.is_default_action {
-            return self.write_default(at, kind, entry);
+        if let Some(message) = entry.message {
+            if message.is_const {
+                return Err(Failure::invalid("is_const must be false in a write"));
+            }
+            if message.is_default_action {
+                return self.write_default(at, kind, message);
+            }
         }
         match kind {
             Type::Insert => self.insert_entry(at, entry, now),
@@ -105,7 +160,7 @@ impl Pipeline {
         }
     }
 
-    fn insert_entry(&mut self, at: usize, entry: &v1::TableEntry, now: Instant) -> Outcome<()> {
+    fn insert_entry(&mut self, at: usize, entry: &Wanted<'_>, now: Instant) -> Outcome<()> {
         let schema = self.schema.clone();
         let table = &schema.tables[at];
         if table.is_const {
@@ -124,20 +179,19 @@ impl Pipeline {
         &mut self,
         at: usize,
         table: &Table,
-        entry: &v1::TableEntry,
+        entry: &Wanted<'_>,
         key: &mut Vec<u8>,
         now: Instant,
     ) -> Outcome<()> {
         pack_key(table, entry, key)?;
-        let mut side = side(table, entry)?;
-        let action = entry.action.as_ref().and_then(|action| action.r#type.as_ref());
-        let action = action.ok_or_else(|| Failure::invalid("action must be set in an INSERT"))?;
-        if self.tables[at].find(key, entry.priority).is_some() {
+        let mut side = side(table, entry.message)?;
+        let action = entry.action.ok_or_else(|| Failure::invalid("action must be set in an INSERT"))?;
+        let Some(vacancy) = self.tables[at].vacancy(key, entry.priority) else {
             return Err(Failure::exists(format!(
                 "table \"{}\" has an entry with this match key and priority",
                 table.name
             )));
-        }
+        };
         if self.tables[at].len() >= table.size {
             return Err(Failure::exhausted(format!(
                 "table \"{}\" is full: it holds {} entries",
@@ -156,14 +210,8 @@ impl Pipeline {
         }
         self.start_timer(at, key, entry.priority, &mut side.extra, now, now);
         let extra = (side.extra != Extra::default()).then(|| Box::new(side.extra));
-        self.tables[at].add(Arc::new(Entry {
-            key: key.as_slice().into(),
-            priority: entry.priority,
-            is_const: false,
-            handle,
-            value,
-            extra,
-        }));
+        let (key, priority) = (key.as_slice().into(), entry.priority);
+        self.tables[at].add(vacancy, Arc::new(Entry { key, priority, is_const: false, handle, value, extra }));
         Ok(())
     }
 
@@ -186,7 +234,7 @@ impl Pipeline {
     }
 
     /// Finds the entry that an update names.
-    pub(super) fn named_entry(&mut self, at: usize, entry: &v1::TableEntry) -> Outcome<Arc<Entry>> {
+    pub(super) fn named_entry(&mut self, at: usize, entry: &Wanted<'_>) -> Outcome<Arc<Entry>> {
         let schema = self.schema.clone();
         let table = &schema.tables[at];
         let mut key = std::mem::take(&mut self.scratch);
@@ -199,10 +247,10 @@ impl Pipeline {
         found
     }
 
-    fn modify_entry(&mut self, at: usize, entry: &v1::TableEntry, now: Instant) -> Outcome<()> {
+    fn modify_entry(&mut self, at: usize, entry: &Wanted<'_>, now: Instant) -> Outcome<()> {
         let schema = self.schema.clone();
         let table = &schema.tables[at];
-        let action = entry.action.as_ref().and_then(|action| action.r#type.as_ref());
+        let action = entry.action;
         if table.is_const && action.is_some() {
             return Err(Failure::denied(format!("table \"{}\" is constant", table.name)));
         }
@@ -210,7 +258,7 @@ impl Pipeline {
         if old.is_const && action.is_some() {
             return Err(Failure::denied(format!("this entry of table \"{}\" is constant", table.name)));
         }
-        let mut side = side(table, entry)?;
+        let mut side = side(table, entry.message)?;
         let value = match action {
             Some(action) => {
                 let value = self.take_value(table, action, Some(&old.value))?;
@@ -261,7 +309,7 @@ impl Pipeline {
         Ok(())
     }
 
-    fn delete_entry(&mut self, at: usize, entry: &v1::TableEntry) -> Outcome<()> {
+    fn delete_entry(&mut self, at: usize, entry: &Wanted<'_>) -> Outcome<()> {
         let schema = self.schema.clone();
         let table = &schema.tables[at];
         if table.is_const {
@@ -296,7 +344,7 @@ impl Pipeline {
         if table.const_default {
             return Err(Failure::denied(format!("the default action of table \"{}\" is constant", table.name)));
         }
-        let side = side(table, entry)?;
+        let side = side(table, Some(entry))?;
         let action = entry.action.as_ref().and_then(|action| action.r#type.as_ref());
         let call = match action {
             None => None,
@@ -332,17 +380,24 @@ impl Pipeline {
     }
 
     /// Checks an action against the table's implementation. `old` is what it replaces.
-    fn take_value(&self, table: &Table, action: &table_action::Type, old: Option<&Value>) -> Outcome<Value> {
+    fn take_value(&self, table: &Table, action: Action<'_>, old: Option<&Value>) -> Outcome<Value> {
         let wrong = |wanted: &str| Failure::invalid(format!("action: table \"{}\" wants {wanted}", table.name));
         let Some(profile) = table.profile else {
             return match action {
-                table_action::Type::Action(action) => Ok(Value::Call(Call::pack(table, action, Use::Entry)?)),
-                _ => Err(wrong("an action: it has no action profile")),
+                Action::Message(table_action::Type::Action(action)) => {
+                    Ok(Value::Call(Call::pack(table, action, Use::Entry)?))
+                }
+                Action::Plain(PlainAction { id, params }) => {
+                    Ok(Value::Call(Call::pack_params(table, id, params.iter().copied(), Use::Entry)?))
+                }
+                Action::Message(_) => Err(wrong("an action: it has no action profile")),
             };
         };
         let selector = self.schema.profiles[profile].selector;
+        let wants_profile = wrong("a member, a group or a one-shot set of its action profile");
+        let Action::Message(action) = action else { return Err(wants_profile) };
         match action {
-            table_action::Type::Action(_) => Err(wrong("a member, a group or a one-shot set of its action profile")),
+            table_action::Type::Action(_) => Err(wants_profile),
             table_action::Type::ActionProfileMemberId(id) => {
                 self.no_one_shots(profile)?;
                 if self.profiles[profile].members.contains_key(id) {
