@@ -12,7 +12,7 @@ use p4runtime_proto::{
     },
     text,
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 pub const FABRIC_JSON: &[u8] = include_bytes!("../../../fabric/fabric.json");
 pub const FABRIC_INFO: &str = include_str!("../../../fabric/fabric.p4info.txtpb");
@@ -160,18 +160,24 @@ pub fn updates(kind: Type, entries: &[v1::TableEntry]) -> Vec<v1::Update> {
 /// The primary of a switch.
 pub struct Controller {
     pub client: P4RuntimeClient<Channel>,
+    /// What the client's calls go over.
+    pub channel: Channel,
     _requests: tokio::sync::mpsc::Sender<v1::StreamMessageRequest>,
     _answers: tonic::Streaming<v1::StreamMessageResponse>,
 }
 
 /// A client whose Capabilities call was answered; tries for ten seconds.
-pub async fn reach(address: &str) -> P4RuntimeClient<Channel> {
+pub async fn reach(address: &str) -> (P4RuntimeClient<Channel>, Channel) {
     let end = Instant::now() + Duration::from_secs(10);
+    let windows = (Some(4 << 20), Some(16 << 20));
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let endpoint = endpoint.initial_stream_window_size(windows.0).initial_connection_window_size(windows.1);
     loop {
-        if let Ok(client) = P4RuntimeClient::connect(format!("http://{address}")).await {
+        if let Ok(channel) = endpoint.connect().await {
+            let client = P4RuntimeClient::new(channel.clone());
             let mut client = client.max_decoding_message_size(256 << 20).max_encoding_message_size(256 << 20);
             if client.capabilities(v1::CapabilitiesRequest { device_id: DEVICE }).await.is_ok() {
-                return client;
+                return (client, channel);
             }
         }
         assert!(Instant::now() < end, "no answer from {address}");
@@ -181,7 +187,7 @@ pub async fn reach(address: &str) -> P4RuntimeClient<Channel> {
 
 impl Controller {
     pub async fn connect(address: &str) -> Self {
-        let client = reach(address).await;
+        let (client, channel) = reach(address).await;
         let (requests, receiver) = tokio::sync::mpsc::channel(1);
         let hello = v1::MasterArbitrationUpdate { device_id: DEVICE, election_id: Some(PRIMARY), ..Default::default() };
         let update = Some(v1::stream_message_request::Update::Arbitration(hello));
@@ -189,7 +195,7 @@ impl Controller {
         let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
         let mut answers = client.clone().stream_channel(stream).await.unwrap().into_inner();
         answers.message().await.unwrap().unwrap();
-        Controller { client, _requests: requests, _answers: answers }
+        Controller { client, channel, _requests: requests, _answers: answers }
     }
 
     pub async fn push(&self, info: &P4Info, json: &'static [u8]) -> Result<(), tonic::Status> {
