@@ -197,7 +197,7 @@ impl<'m> Batch<'m> {
     }
 
     /// How many updates there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.changes.len()
     }
 
@@ -411,7 +411,7 @@ mod tests {
         match (Batch::read(bytes), v1::WriteRequest::decode(bytes.clone())) {
             (Ok(batch), Ok(message)) => {
                 assert_eq!(batch.updates().into_iter().map(Cow::into_owned).collect::<Vec<_>>(), message.updates);
-                assert_eq!(batch.len(), message.updates.len());
+                assert_eq!(batch.count(), message.updates.len());
                 let Batch { device_id, role, election_id, atomicity, .. } = batch;
                 let head = (device_id, &*role, election_id, atomicity);
                 assert_eq!(head, (message.device_id, &*message.role, message.election_id, message.atomicity));

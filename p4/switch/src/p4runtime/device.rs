@@ -488,7 +488,7 @@ fn continue_on_error(
     if failed == 0 {
         return Ok(());
     }
-    Err(status::batch_status(format!("{failed} of {} updates failed", batch.len()), &errors))
+    Err(status::batch_status(format!("{failed} of {} updates failed", batch.count()), &errors))
 }
 
 fn roll_back_on_error(

@@ -80,16 +80,13 @@ fn cut(frame: &[u8], offload: &Offload, layers: &Layers, headers: usize, step: u
     }
 }
 
+/// Takes the headers of a segment, its payload, and what is still to be done to it.
+pub type EmitSegment<'a> = dyn FnMut(&[u8], &[u8], &Offload) + 'a;
+
 /// Cuts a segmentation frame, `head` and then `body`, whose `offload` was placed by [`super::offload::plan`] (which also
 /// gave `layers`). Each segment goes to `emit` as headers and payload, with a partial checksum. There must be no UDP header in
 /// front of the transport header. Frames that contradict their headers are passed as they are.
-pub fn cut_partial(
-    head: &[u8],
-    body: &[u8],
-    offload: &Offload,
-    layers: &Layers,
-    emit: &mut dyn FnMut(&[u8], &[u8], &Offload),
-) {
+pub fn cut_partial(head: &[u8], body: &[u8], offload: &Offload, layers: &Layers, emit: &mut EmitSegment<'_>) {
     let (start, step) = (usize::from(offload.csum_start), usize::from(offload.gso_size));
     let field = start + usize::from(offload.csum_offset);
     let len = usize::from(offload.hdr_len);
