@@ -137,11 +137,12 @@ fn generator(name: &str) {
             }
             let due = (elapsed * rate) as u64;
             // Small bursts, as a host's stack makes them.
-            for _ in sent..due.min(sent + 16) {
+            let burst = due.saturating_sub(sent).min(16);
+            for _ in 0..burst {
                 frame[STAMP..STAMP + 8].copy_from_slice(&now_ns().to_be_bytes());
                 tx.send(&frame, &[], &Offload::NONE);
-                sent += 1;
             }
+            sent += burst;
             tx.flush().unwrap();
         }
         println!("{sent}");
@@ -159,7 +160,7 @@ fn counter(name: &str) {
         let got = rx.receive(1024, &mut |frame, _| {
             if frame.len() >= STAMP + 8 && frame[12..14] == [8, 0] && frame[36..38] == UDP_PORT {
                 count += 1;
-                if count % 8 == 0 {
+                if count.is_multiple_of(8) {
                     let sent = u64::from_be_bytes(frame[STAMP..STAMP + 8].try_into().unwrap());
                     latencies.push(now_ns().saturating_sub(sent).min(u64::from(u32::MAX)) as u32);
                 }

@@ -183,9 +183,12 @@ impl<T> Found<T> {
     /// The same again, if nothing has changed since. `last` is [`Changes::last`] under `pin`.
     #[inline]
     pub fn again<'g>(&self, last: u64, _pin: &'g Pin) -> Option<Option<&'g T>> {
+        if last != self.change {
+            return None;
+        }
         // SAFETY: no change was noted since the look-up, so the value, if it was taken out at all, was taken out under a pin
         // that is still held or was given up after ours was taken; either way it is freed after our pin is gone.
-        (last == self.change).then(|| unsafe { self.value.as_ref() })
+        Some(unsafe { self.value.as_ref() })
     }
 }
 

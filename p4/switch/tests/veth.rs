@@ -322,8 +322,11 @@ fn wait_for(manager: &PortManager, no: PortNo, up: bool) {
     }
 }
 
+/// Runs in namespaces whose names begin with the one it is given.
+type Scenario = fn(&str);
+
 fn scenarios(id: &str, filter: Option<&str>) {
-    let all: [(&str, fn(&str)); 14] = [
+    let all: [(&str, Scenario); 14] = [
         ("tcp_with_default_offloads", |id| tcp(id, Program::Cable)),
         ("tcp_under_two_tags", |id| tcp(id, Program::Through(Tunnel::TwoTags))),
         ("tcp_under_old_tags", |id| tcp(id, Program::Through(Tunnel::OldTags))),

@@ -148,8 +148,7 @@ impl Emit<'_> {
         let (first, skip) = ((bits.bit / 8) as i32, bits.bit % 8);
         let total = skip + bits.width;
         if total <= 64 {
-            let fld =
-                Fld { off: bits.bit / 8, shift: (64 - total) as u8, width: bits.width as u8, own: 0, mask: 0 };
+            let fld = Fld { off: bits.bit / 8, shift: (64 - total) as u8, width: bits.width as u8, own: 0, mask: 0 };
             return self.load(fld);
         }
         let high = self.b.ins().load(I64, MEM, self.frame, first);
@@ -165,13 +164,8 @@ impl Emit<'_> {
     pub fn store_bits(&mut self, bits: Bits, value: Value, known: u32) {
         let (first, skip) = (bits.bit / 8, bits.bit % 8);
         let total = skip + bits.width;
-        let fld = |off, total: u32, width: u32| Fld {
-            off,
-            shift: (64 - total) as u8,
-            width: width as u8,
-            own: 0,
-            mask: 0,
-        };
+        let fld =
+            |off, total: u32, width: u32| Fld { off, shift: (64 - total) as u8, width: width as u8, own: 0, mask: 0 };
         if total <= 64 {
             return self.store(fld(first, total, bits.width), value, known);
         }

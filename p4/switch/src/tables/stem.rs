@@ -218,14 +218,7 @@ impl Stem {
 
     /// After an entry came. `fans` says whether keys of this table have fans at all; `get` finds the entry of a number of bits
     /// and a value of the fan's bits, for a fan that begins.
-    pub fn add(
-        &self,
-        entry: &Arc<Entry>,
-        spot: Spot,
-        fans: bool,
-        pin: &Pin,
-        get: impl Fn(Spot) -> Option<Arc<Entry>>,
-    ) {
+    pub fn add(&self, entry: &Arc<Entry>, spot: Spot, fans: bool, pin: &Pin, get: impl Fn(Spot) -> Option<Arc<Entry>>) {
         let mut books = self.books.lock();
         if books.tally.add(entry.key.prefix_len) {
             self.lengths.set(entry.key.prefix_len, true);

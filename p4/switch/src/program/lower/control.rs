@@ -389,7 +389,9 @@ impl Lower {
     /// The field of metadata whose value a calculation is.
     fn single_field(&self, calc: u16) -> Option<Fld> {
         let calc = &self.code.calcs[usize::from(calc)];
-        let (Algo::Identity, &[CalcPart::Bytes { header, off, len }]) = (calc.algo, &calc.parts[..]) else { return None };
+        let (Algo::Identity, &[CalcPart::Bytes { header, off, len }]) = (calc.algo, &calc.parts[..]) else {
+            return None;
+        };
         let fits = self.code.headers[usize::from(header)].metadata && matches!(len, 1 | 2 | 4 | 8);
         let width = len * 8;
         let (shift, mask) = (64 - width, u64::MAX >> (64 - width));

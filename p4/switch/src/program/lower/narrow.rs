@@ -68,7 +68,8 @@ impl Lower {
     fn slice(&self, expr: &Expr, by: &Wide, width: u32) -> Option<Num> {
         let &Expr::Field(header, index) = expr else { return None };
         let FieldRef::Wide(bits) = self.field_at(header, index).0 else { return None };
-        let plain = !self.code.headers[usize::from(header)].fields[index].signed && *by <= Wide::from_u64(bits.width.into());
+        let plain =
+            !self.code.headers[usize::from(header)].fields[index].signed && *by <= Wide::from_u64(bits.width.into());
         let by = (plain && !by.negative()).then(|| by.low() as u32)?;
         let left = bits.width.checked_sub(by).filter(|&left| left > 0)?;
         let width = width.min(left);
