@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pergola_model::{AnyResource, Key};
+use pergola_model::{AnyResource, Key, Switch};
 
 /// One intent that changes.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +55,7 @@ impl std::fmt::Display for IntentChange {
 
 /// The changes from one set of intents to another: first what is created and updated, kind by kind in the order in which
 /// kinds depend on one another, then what is deleted in the reverse order. Equal sets give none. Observations are not
-/// looked at.
+/// looked at. A switch that is given no address stays where it is.
 pub fn diff(
     current: impl IntoIterator<Item = AnyResource>,
     wanted: impl IntoIterator<Item = AnyResource>,
@@ -68,13 +68,27 @@ pub fn diff(
     let mut changes = Vec::new();
     for (key, new) in by_key(wanted) {
         match current.remove(&key) {
-            Some(old) if old == new => {}
             Some(old) => {
-                changes.push(IntentChange::Update { old: Box::new(old), new: Box::new(new) });
+                let new = in_its_place(&old, new);
+                if old != new {
+                    changes.push(IntentChange::Update { old: Box::new(old), new: Box::new(new) });
+                }
             }
             None => changes.push(IntentChange::Create(new)),
         }
     }
     changes.extend(current.into_values().rev().map(IntentChange::Delete));
     changes
+}
+
+/// A switch without a P4Runtime address keeps the addresses it has, and the kind of switch that is there: a file that leaves
+/// them to whoever starts the switches, such as the lab, must not take the switches away from the controller.
+fn in_its_place(old: &AnyResource, new: AnyResource) -> AnyResource {
+    match (old, new) {
+        (AnyResource::Switch(old), AnyResource::Switch(new)) if new.p4runtime.is_none() && old.p4runtime.is_some() => {
+            let gnmi = new.gnmi.clone().or_else(|| old.gnmi.clone());
+            Switch { p4runtime: old.p4runtime.clone(), gnmi, target: old.target, ..new }.into()
+        }
+        (_, new) => new,
+    }
 }

@@ -77,7 +77,7 @@ form! {
         /// Left out: what the name begins with, leaf or spine.
         may role: Role,
         may device_id: DeviceId,
-        /// Where it serves P4Runtime; the lab fills it in.
+        /// Where it serves P4Runtime; the lab fills it in. Left out: where it was, and gNMI and target with it.
         may p4runtime: Endpoint,
         /// Where it serves gNMI; the lab fills it in.
         may gnmi: Endpoint,

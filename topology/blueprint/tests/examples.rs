@@ -65,13 +65,15 @@ fn the_schema_that_is_checked_in_is_current() {
     assert!(there == schema(), "{path} is not current; renew it with PERGOLA_RENEW=1");
 }
 
+fn shown(changes: Vec<pergola_blueprint::IntentChange>) -> Vec<String> {
+    changes.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn diff_orders_changes_and_names_fields() {
     let old = parse(EXAMPLES[0].1).unwrap();
     let text = EXAMPLES[0].1.replace("vlan: 20\n", "vlan: 21\n").replace("10.0.20.14", "10.0.20.15");
     let new = parse(&text).unwrap();
-    let shown =
-        |changes: Vec<_>| changes.iter().map(|c: &pergola_blueprint::IntentChange| c.to_string()).collect::<Vec<_>>();
     assert_eq!(
         shown(diff(old.view().intents(), new.view().intents())),
         ["~ subnet/blue vlan", "~ port/leaf1/3 mode", "~ port/leaf1/4 mode", "~ host/h3 vlan", "~ host/h4 ips vlan",]
@@ -82,4 +84,19 @@ fn diff_orders_changes_and_names_fields() {
     let gone = shown(diff(old.view().intents(), nothing));
     assert_eq!(gone.first().unwrap(), "- host/h4");
     assert_eq!(gone.last().unwrap(), "- site/site");
+}
+
+/// The lab gives switches their addresses; applying the file as it was written leaves them alone.
+#[test]
+fn a_switch_that_is_given_no_address_stays_where_it_is() {
+    let written = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n";
+    let placed = written.replace(
+        "leaf1: {}",
+        "leaf1: {p4runtime: \"127.0.0.1:50001\", gnmi: \"127.0.0.1:50002\", target: other}",
+    );
+    let (written, placed) = (parse(written).unwrap(), parse(&placed).unwrap());
+    assert_eq!(diff(placed.view().intents(), written.view().intents()), []);
+    let moved = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {p4runtime: \"127.0.0.1:6\"}\n  leaf2: {}\n";
+    let moved = diff(placed.view().intents(), parse(moved).unwrap().view().intents());
+    assert_eq!(shown(moved), ["~ switch/leaf1 gnmi p4runtime target"]);
 }
