@@ -7,8 +7,12 @@ mod routing;
 
 use crate::ids::PortId;
 use crate::resource::{Key, Kind};
+use crate::switch::Switch;
 use crate::value::ValueError;
 use crate::view::{ChangedKey, View};
+
+/// The pipeline numbers ports with 9 bits, and 511 is where it sends what it drops.
+const HIGHEST_PORT: u32 = 510;
 
 /// Something wrong with a resource, in the context of the others.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,15 +91,25 @@ impl Findings<'_> {
         match self.view.switch(&port.switch) {
             None => self.missing(field, port, "a port of a switch of the site"),
             Some(switch) if !switch.is_leaf() => self.invalid(field, port, "a port of a leaf"),
-            Some(switch) if switch.cpu_port() == port.port => {
-                self.conflict(field, port, "a port that is not the switch's CPU port");
-            }
-            Some(_) => {
-                if let Some(link) = self.view.link_at(port) {
+            Some(switch) => {
+                if self.front_port(field, port, switch)
+                    && let Some(link) = self.view.link_at(port) {
                     self.conflict(field, port, format!("a port that is no end of link {}", link.id));
                 }
             }
         }
+    }
+
+    /// A port that a cable goes into. True when it is one.
+    fn front_port(&mut self, field: &str, port: &PortId, switch: &Switch) -> bool {
+        let cpu = switch.cpu_port() == port.port;
+        if cpu {
+            self.conflict(field, port, "a port that is not the switch's CPU port");
+        } else if port.port.get() > HIGHEST_PORT {
+            self.invalid(field, port, format!("a port number of 1 to {HIGHEST_PORT}"));
+            return false;
+        }
+        !cpu
     }
 
     /// Each item that came before in the list.

@@ -50,8 +50,17 @@ pub fn parse(text: &str) -> Result<Blueprint, Problems> {
             line: u32::try_from(location.line()).unwrap_or(u32::MAX),
             column: u32::try_from(location.column()).unwrap_or(u32::MAX),
         });
-        let found = error.without_snippet().to_string();
-        let allowed = "a YAML document".into();
+        let (found, allowed) = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+                (key.clone().unwrap_or_else(|| "a key".into()), "each key of a map once".into())
+            }
+            // It ends in the position, which stands in front of ours.
+            other => {
+                let said = other.to_string();
+                let said = said.split(" at line ").next().unwrap_or(&said).to_owned();
+                (said, "a YAML document".into())
+            }
+        };
         Problems::new(vec![Problem { at, path: String::new(), found, allowed }], text)
     })?;
     let mut reader = read::Reader::default();

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::node::Mark;
 
+/// So much of a line is shown.
+const SHOWN: usize = 160;
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -50,9 +53,13 @@ impl Problems {
             out.push_str(&format!("{file}:{problem}\n"));
             let line = usize::try_from(problem.at.line).unwrap_or(usize::MAX);
             if let Some(text) = line.checked_sub(1).and_then(|n| self.source.lines().nth(n)) {
+                // Of a long line what is around.
+                let column = problem.at.column.saturating_sub(1) as usize;
+                let from = column.saturating_sub(SHOWN / 2);
+                let text: String = text.chars().skip(from).take(SHOWN).collect();
                 let indent: String = text
                     .chars()
-                    .take(problem.at.column.saturating_sub(1) as usize)
+                    .take(column - from)
                     .map(|c| if c == '\t' { '\t' } else { ' ' })
                     .collect();
                 out.push_str(&format!("{line:>5} | {text}\n      | {indent}^\n"));

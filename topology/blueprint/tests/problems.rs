@@ -223,3 +223,27 @@ fn words_yaml_takes_for_numbers_stay_words() {
     assert_eq!(view.site().unwrap().name, "007");
     assert!(view.subnet(&"1e5".parse().unwrap()).is_some());
 }
+
+#[test]
+fn ports_that_the_pipeline_has_no_number_for() {
+    assert_one(
+        "ports:\n  leaf1/511: {untagged: 10}\n",
+        "7:3: ports.leaf1/511: found `leaf1/511`, allowed: a port number of 1 to 510",
+    );
+    assert_one(
+        "links:\n  - [leaf1/1, spine1/600]\n",
+        "7:5: links[0]: found `spine1/600`, allowed: a port number of 1 to 510",
+    );
+    assert!(one("hosts:\n  h1: {port: leaf1/512, vlan: 10}\n").contains("a port number of 1 to 510"));
+}
+
+#[test]
+fn a_key_twice_and_what_is_no_yaml_in_plain_words() {
+    assert_one("switches: {}\n", "6:1: found `switches`, allowed: each key of a map once");
+    let broken = one("subnets: [\n");
+    assert!(!broken.contains("at line"), "{broken}");
+    let long = format!("{HEAD}{}", "[".repeat(20_000));
+    let said = parse(&long).unwrap_err().render("site.yaml");
+    assert!(said.len() < 1000, "{said}");
+    assert!(said.lines().nth(2).unwrap().ends_with('^'), "{said}");
+}

@@ -60,7 +60,12 @@ impl Findings<'_> {
                     self.access_device(device);
                 }
             }
-            Kind::DeviceState | Kind::PortState | Kind::LinkState | Kind::HostLocation | Kind::CablingFault => {}
+            Kind::DeviceState
+            | Kind::PortState
+            | Kind::LinkState
+            | Kind::HostLocation
+            | Kind::CablingFault
+            | Kind::GroupMembers => {}
         }
     }
 
@@ -154,9 +159,7 @@ impl Findings<'_> {
             self.missing("id", id, "a port of a switch of the site");
             return;
         };
-        if switch.cpu_port() == id.port {
-            self.conflict("id", id, "a port that is not the switch's CPU port");
-        }
+        self.front_port("id", id, switch);
         if speed_bps == Some(0) {
             self.invalid("speed_bps", 0, "1 or more");
         }
@@ -215,10 +218,9 @@ impl Findings<'_> {
         for end in id.ends() {
             match self.view.switch(&end.switch) {
                 None => self.missing("id", end, "a port of a switch of the site"),
-                Some(switch) if switch.cpu_port() == end.port => {
-                    self.conflict("id", end, "a port that is not the switch's CPU port");
+                Some(switch) => {
+                    self.front_port("id", end, switch);
                 }
-                Some(_) => {}
             }
             // The later of two links is the one reported.
             let others = self.view.links_at(end).filter(|l| self.meets(&l.id, id));
