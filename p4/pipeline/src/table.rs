@@ -151,12 +151,16 @@ fn finish<A: TableAction>(key: TableEntryBuilder, act: &A) -> Entity {
     action.params.into_iter().fold(key.action(action.id), |b, (id, value)| b.param(id, value)).build()
 }
 
-/// An entry with several weighted actions, each in use while its watch port is up (P4Runtime 1.4 §9.2.3).
+/// An entry with several weighted actions, each in use while its watch port is up (P4Runtime 1.4 §9.2.3). A port that all of
+/// them leave by is not watched: nothing could take their place, and BMv2 divides by the number of members left, and dies.
 pub fn one_shot<K: TableKey, A: TableAction>(
     key: &K,
     members: impl IntoIterator<Item = (A, u32, Option<u16>)>,
 ) -> Entity {
-    let members = members.into_iter().map(|(action, weight, watch)| (action.action(), weight, watch));
+    let members: Vec<_> = members.into_iter().collect();
+    let one_way = members.windows(2).all(|pair| pair[0].2 == pair[1].2);
+    let watched = |port: Option<u16>| port.filter(|_| !one_way);
+    let members = members.into_iter().map(|(action, weight, port)| (action.action(), weight, watched(port)));
     key.builder().one_shot(members).build()
 }
 
