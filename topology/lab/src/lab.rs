@@ -296,7 +296,9 @@ impl Lab {
         let Some(switch) = spec.switches.iter().find(|s| s.name == switch) else { return Ok(()) };
         for port in spec.ports_of(switch) {
             let end = End::Port { switch: switch.name.clone(), port };
-            let held = |l: usize| !self.is_spared(&end) && (spec.links[l].a == end || spec.links[l].b == end);
+            // Behind a hub it is the hub's leg that is cut.
+            let own = !self.is_spared(&end) && !layout::has_hub(spec, &end);
+            let held = |l: usize| own && (spec.links[l].a == end || spec.links[l].b == end);
             let cut = self.state.cuts.iter().any(|(&l, &c)| c == Cut::Loud && held(l));
             if !(on && cut) {
                 let interface = layout::port_interface(spec, &switch.name, port);

@@ -7,6 +7,7 @@
 //!   leaf1-4  o--------- veth ---------o  cable0 ~ shim ~ eth0   tags, or several cables: a TAP and a small process
 //!   leaf1-1  o--- veth ---o  spine1-1                           both ends in pergola.LAB
 //!   leaf1-9  o--- veth ---o  x1-9 (down)                        a port without a cable
+//!   leaf1-5  o--- veth ---o  u1-5 ~ b1-5 (bridge) ~ leg7 ...    a port with several hosts: a hub, their cables in its legs
 //! ```
 
 use crate::spec::{End, HostInterface, HostSpec, LabSpec, LinkSpec};
@@ -52,6 +53,11 @@ pub fn loose_interface(spec: &LabSpec, switch: &str, port: u32) -> String {
     format!("x{}-{port}", position(spec, switch))
 }
 
+/// Whether several hosts are behind a port, each with a cable into a hub there.
+pub fn has_hub(spec: &LabSpec, port: &End) -> bool {
+    port.is_port() && spec.links.iter().filter(|l| l.a == *port || l.b == *port).count() > 1
+}
+
 fn position(spec: &LabSpec, switch: &str) -> usize {
     spec.switches.iter().position(|s| s.name == switch).unwrap_or(usize::MAX)
 }
@@ -92,6 +98,7 @@ pub fn cable_interface(spec: &LabSpec, host: &str, cable: usize) -> String {
 /// Where an end of a link is: namespace and interface. `second` tells the two ends of a host's cable to itself apart.
 pub fn place(spec: &LabSpec, link: usize, end: &End) -> (String, String) {
     match end {
+        End::Port { .. } if has_hub(spec, end) => (fabric_namespace(&spec.name), format!("leg{link}")),
         End::Port { switch, port } => (fabric_namespace(&spec.name), port_interface(spec, switch, *port)),
         End::Host(host) => {
             let cable = spec.cables(host).iter().position(|&l| l == link).unwrap_or(0);
@@ -119,11 +126,22 @@ pub fn fabric_batch(spec: &LabSpec) -> Vec<String> {
         let (first, second) = if link.b.is_port() { (&link.b, &link.a) } else { (&link.a, &link.b) };
         let ends = [end_words(spec, n, link, first), end_words(spec, n, link, second)];
         lines.push(format!("link add name {} type veth peer name {}", ends[0], ends[1]));
-        for end in [&link.a, &link.b] {
-            if let End::Port { switch, port } = end {
-                up.push(format!("link set {} up", port_interface(spec, switch, *port)));
-            }
+        for end in [&link.a, &link.b].into_iter().filter(|end| end.is_port()) {
+            up.push(format!("link set {} up", place(spec, n, end).1));
         }
+    }
+    let hubs: BTreeSet<&End> = spec.links.iter().flat_map(|l| [&l.a, &l.b]).filter(|e| has_hub(spec, e)).collect();
+    for hub in hubs {
+        let End::Port { switch, port } = hub else { continue };
+        let number = position(spec, switch);
+        let (front, back, bridge) =
+            (port_interface(spec, switch, *port), format!("u{number}-{port}"), format!("b{number}-{port}"));
+        lines.push(format!("link add name {front} mtu {CABLE_MTU} type veth peer name {back} mtu {CABLE_MTU}"));
+        lines.push(format!("link add name {bridge} mtu {CABLE_MTU} type bridge mcast_snooping 0"));
+        let legs = (0..spec.links.len()).filter(|n| [&spec.links[*n].a, &spec.links[*n].b].contains(&hub));
+        let legs = legs.map(|n| place(spec, n, hub).1);
+        lines.extend(legs.chain([back.clone()]).map(|leg| format!("link set {leg} master {bridge}")));
+        up.extend([bridge, back, front].map(|name| format!("link set {name} up")));
     }
     for switch in &spec.switches {
         for port in spec.ports_of(switch) {
@@ -283,6 +301,27 @@ mod tests {
         has("link add name s1-3 mtu 9000 index 100003 type veth peer name cable1 mtu 9000 netns pergola.t.h2");
         has("link add name leaf1-9 mtu 9000 type veth peer name x0-9 mtu 9000");
         has("link set leaf1-9 up");
+    }
+
+    #[test]
+    fn several_hosts_behind_a_port_share_a_hub() {
+        let spec = spec().host("h3", &["10.0.0.3/24"], &[]).unwrap().link("h3", "leaf1/2").unwrap();
+        spec.check().unwrap();
+        let lines = fabric_batch(&spec);
+        let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line} not in {lines:#?}");
+        let mac = spec.hosts[0].mac(0);
+        has(&format!(
+            "link add name leg1 mtu 9000 index 100001 type veth peer name eth0 mtu 1500 address {mac} netns pergola.t.h1"
+        ));
+        has("link add name leaf1-2 mtu 9000 type veth peer name u0-2 mtu 9000");
+        has("link add name b0-2 mtu 9000 type bridge mcast_snooping 0");
+        for leg in ["leg1", "leg4", "u0-2"] {
+            has(&format!("link set {leg} master b0-2"));
+            has(&format!("link set {leg} up"));
+        }
+        // A cable between switches shares its port with nobody.
+        let wrong = spec.link("h3", "leaf1/1").unwrap().check().unwrap_err().to_string();
+        assert!(wrong.contains("leaf1/1 twice"), "{wrong}");
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(crate) fn replug(lab: &mut Lab, host: &str, cable: usize, to: &End) -> Resul
     let (End::Port { switch: old_switch, port: old_port }, End::Port { switch, port }) = (old, to) else {
         return Err(LabError::spec("to", to, "a switch port, for a cable that is in one"));
     };
+    if layout::has_hub(&spec, old) {
+        let found = format!("{old}, where other hosts are too");
+        return Err(LabError::spec("host", found, "a host that has its port for itself"));
+    }
     let Some(new_switch) = spec.switches.iter().find(|s| &s.name == switch) else {
         return Err(unknown("switch", switch, spec.switches.iter().map(|s| s.name.clone())));
     };

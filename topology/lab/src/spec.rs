@@ -276,8 +276,10 @@ impl LabSpec {
     }
 
     fn check_links(&self) -> Result<(), LabError> {
-        let mut used = BTreeSet::new();
+        let mut used: BTreeMap<&End, bool> = BTreeMap::new();
         for (n, link) in self.links.iter().enumerate() {
+            // Several hosts behind a port share a hub.
+            let host = !link.a.is_port() || !link.b.is_port();
             for end in [&link.a, &link.b] {
                 let field = format!("links[{n}]");
                 match end {
@@ -286,8 +288,9 @@ impl LabSpec {
                             return Err(LabError::spec(field, format!("no switch `{switch}`"), self.known_nodes()));
                         };
                         check_port(switch, *port, spec.cpu_port)?;
-                        if !used.insert(end) {
-                            return Err(LabError::spec(field, format!("port {end} twice"), "one cable a port"));
+                        if used.insert(end, host).is_some_and(|before| !before || !host) {
+                            let allowed = "one cable a port, or cables of hosts only";
+                            return Err(LabError::spec(field, format!("port {end} twice"), allowed));
                         }
                     }
                     End::Host(host) if !self.is_host(host) => {

@@ -9,7 +9,7 @@ use crate::agent::{ProxyConfig, ShimConfig, TapConfig, UserHostsConfig};
 use crate::error::{Doing, LabError};
 use crate::lab::Lab;
 use crate::layout::{self, Attachment};
-use crate::spec::{Forward, HostSpec, LabSpec, SwitchSpec, Target};
+use crate::spec::{End, Forward, HostSpec, LabSpec, SwitchSpec, Target};
 use crate::state::{self, Process, Role, State};
 use crate::sys::iface::Interfaces;
 use crate::sys::netns::{self, NetNs};
@@ -26,6 +26,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+const TUN: &str = "/dev/net/tun";
 const AGENT_START: Duration = Duration::from_secs(10);
 const SWITCH_START: Duration = Duration::from_secs(20);
 const CONTROLLER_START: Duration = Duration::from_secs(60);
@@ -34,6 +35,7 @@ const CONTROLLER_START: Duration = Duration::from_secs(60);
 pub(crate) fn up(spec: LabSpec, cancelled: &AtomicBool) -> Result<Lab, LabError> {
     spec.check()?;
     crate::rootless::require_privilege()?;
+    require_tun(&spec)?;
     let name = spec.name.clone();
     clear_remains(&name)?;
     let folder = state::folder(&name);
@@ -44,6 +46,20 @@ pub(crate) fn up(spec: LabSpec, cancelled: &AtomicBool) -> Result<Lab, LabError>
         crate::down::down(&name)?;
     }
     built
+}
+
+/// Hosts with tags or several cables need TAPs. Asked for before anything is built, since `ip` does not say what it lacks.
+fn require_tun(spec: &LabSpec) -> Result<(), LabError> {
+    let needs = |h: &&HostSpec| layout::attachments(spec, h).iter().any(|a| matches!(a, Attachment::Shim { .. }));
+    let Some(host) = spec.hosts.iter().find(needs) else { return Ok(()) };
+    match OpenOptions::new().read(true).write(true).open(TUN) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(LabError::Privilege(format!(
+            "host {} sends tags or has several cables, and for that {TUN} has to be open to you, which it is not ({error}): \
+             chmod 666 {TUN}, or modprobe tun, as root",
+            host.name
+        ))),
+    }
 }
 
 /// Makes the lab's own folder. The last lab that goes down removes the common one, perhaps in this very moment.
@@ -187,6 +203,12 @@ fn offloads_off(spec: &LabSpec) -> Result<(), LabError> {
         for end in [&link.a, &link.b] {
             let (namespace, interface) = layout::place(spec, n, end);
             by_namespace.entry(namespace).or_default().push(interface);
+            if let End::Port { switch, port } = end
+                && layout::has_hub(spec, end)
+            {
+                let front = layout::port_interface(spec, switch, *port);
+                by_namespace.entry(layout::fabric_namespace(&spec.name)).or_default().push(front);
+            }
         }
     }
     for (namespace, interfaces) in by_namespace {
