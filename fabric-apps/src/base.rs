@@ -2,11 +2,12 @@
 //! ports.
 
 use pergola_model::{ChangedKey, Key, Kind, LinkId, MacAddr, Switch, SwitchName, View};
+use pergola_pipeline::table::{Ternary, is};
 use pergola_pipeline::tables::{fwd_classifier, ingress_port_vlan};
 use pergola_pipeline::{Entity, Replica, reserved};
 use pergola_plan::{App, Emitter, Unit, UnitSet};
 
-use crate::office::{FABRIC_VLAN, mac, port, unit};
+use crate::office::{FABRIC_VLAN, V4_GROUPS, V6_GROUPS, mac, port, unit};
 
 pub struct Base;
 
@@ -89,16 +90,24 @@ fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_>) {
             out.emit(device, classify(address, MacAddr::BROADCAST, eth_type, fwd, 20), &cause);
         }
     }
-    // RFC 1112 6.4 and RFC 2464 7: how groups look on Ethernet.
-    let v4 = (MacAddr([0x01, 0, 0x5e, 0, 0, 0]), MacAddr([0xff, 0xff, 0xff, 0x80, 0, 0]));
-    let v6 = (MacAddr([0x33, 0x33, 0, 0, 0, 0]), MacAddr([0xff, 0xff, 0, 0, 0, 0]));
-    out.emit(device, classify(v4.0, v4.1, IPV4, reserved::FWD_IPV4_MULTICAST, 10), &cause);
-    out.emit(device, classify(v6.0, v6.1, IPV6, reserved::FWD_IPV6_MULTICAST, 10), &cause);
+    out.emit(device, classify(V4_GROUPS.0, V4_GROUPS.1, IPV4, reserved::FWD_IPV4_MULTICAST, 10), &cause);
+    out.emit(device, classify(V6_GROUPS.0, V6_GROUPS.1, IPV6, reserved::FWD_IPV6_MULTICAST, 10), &cause);
 }
 
 fn classify(value: MacAddr, mask: MacAddr, eth_type: u16, fwd: u8, priority: u32) -> Entity {
+    classify_from(None, value, mask, eth_type, fwd, priority)
+}
+
+fn classify_from(
+    ig_port: Ternary<u16>,
+    value: MacAddr,
+    mask: MacAddr,
+    eth_type: u16,
+    fwd: u8,
+    priority: u32,
+) -> Entity {
     let key = fwd_classifier::Key {
-        ig_port: None,
+        ig_port,
         eth_dst: pergola_pipeline::table::masked(mac(value), mac(mask)),
         eth_type,
         priority,
@@ -106,7 +115,7 @@ fn classify(value: MacAddr, mask: MacAddr, eth_type: u16, fwd: u8, priority: u32
     fwd_classifier::entry(key, fwd_classifier::Act::SetForwarding { fwd })
 }
 
-/// Fabric links carry frames without tags, labelled or routed to the switch itself.
+/// Fabric links carry frames without tags, labelled or routed to the switch itself; and groups of a VLAN with its tag.
 fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Link, id);
     for end in id.ends() {
@@ -123,5 +132,12 @@ fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
         };
         let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
         out.emit(&end.switch, ingress_port_vlan::entry(key, act), &cause);
+        // What a leaf gets of a group from the fabric is for its own receivers, and never goes back.
+        if view.switch(&end.switch).is_some_and(|s| s.is_leaf()) {
+            for ((value, mask), eth_type) in [(V4_GROUPS, IPV4), (V6_GROUPS, IPV6)] {
+                let rule = classify_from(is(port(end)), value, mask, eth_type, reserved::FWD_BRIDGING, 30);
+                out.emit(&end.switch, rule, &cause);
+            }
+        }
     }
 }

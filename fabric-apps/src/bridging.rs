@@ -4,13 +4,13 @@
 //! controller answering ARP and NDP for hosts elsewhere, so there is no loop that a protocol would have to break, and
 //! a dual-homed host never gets a flood twice.
 
-use pergola_model::{ChangedKey, Host, HostKey, Key, Kind, Port, PortId, SwitchName, Tagging, View, VlanId};
+use pergola_model::{ChangedKey, FLOODED, Host, HostKey, Key, Kind, Port, PortId, SwitchName, Tagging, View, VlanId};
 use pergola_pipeline::table::{is, masked};
 use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan};
 use pergola_pipeline::{Entity, Replica};
 use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{mac, port, unit, vrf_of_vlan};
+use crate::office::{V4_GROUPS, V6_GROUPS, mac, port, unit, vrf_of_vlan};
 
 pub struct Bridging;
 
@@ -51,12 +51,12 @@ impl App for Bridging {
                     }
                 }
             }
-            // The routing domain is written where frames enter.
+            // The routing domain is written where frames enter; with a gateway, groups are only for those who listen.
             Kind::Subnet => {
                 let Ok(name) = name.parse() else { return };
                 for view in [old, new] {
                     if let Some(subnet) = view.subnet(&name) {
-                        out.extend(view.ports_in_vlan(subnet.vlan).map(|p| unit(PORT, &p.id.to_string())));
+                        view.ports_in_vlan(subnet.vlan).for_each(|p| port_units(p, out));
                     }
                 }
             }
@@ -197,6 +197,20 @@ fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<
     out.emit(switch, Entity::multicast_group(u32::from(vlan.get()), replicas), &cause);
     let key = bridging::Key { vlan_id: vlan.get(), eth_dst: None, priority: 1 };
     out.emit(switch, bridging::entry(key, bridging::Act::Flood { group: vlan.get() }), &cause);
+
+    // Where the fabric asks who listens, a group that nobody listens to goes nowhere; those of the link are flooded.
+    for v6 in [false, true] {
+        let gateways = view.subnets_of_vlan(vlan).flat_map(|s| &s.gateways);
+        if !gateways.map(|g| g.address().is_ipv6()).any(|found| found == v6) {
+            continue;
+        }
+        let (all, mask) = if v6 { V6_GROUPS } else { V4_GROUPS };
+        let key = |value, mask, priority| bridging::Key { vlan_id: vlan.get(), eth_dst: masked(mac(value), mac(mask)), priority };
+        out.emit(switch, bridging::entry(key(all, mask, 2), bridging::Act::BridgeDrop {}), &cause);
+        for (value, within) in FLOODED.iter().filter(|(value, _)| value.to_u64() & mask.to_u64() == all.to_u64()) {
+            out.emit(switch, bridging::entry(key(*value, *within, 3), bridging::Act::Flood { group: vlan.get() }), &cause);
+        }
+    }
 }
 
 fn plan_host(view: &View, host: &Host, out: &mut Emitter<'_>) {

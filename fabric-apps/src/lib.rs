@@ -7,7 +7,7 @@
 //! | [`bridging`] | edge ports, VLANs, floods, known addresses |
 //! | [`segments`] | node labels and ECMP towards every switch |
 //! | [`routing`] | hosts, subnets, static routes, groups of next hops |
-//! | [`multicast`] | groups with configured receivers |
+//! | [`multicast`] | groups to those who listen, and to configured receivers |
 //! | [`acl`] | policies |
 //!
 //! To add an app: a module with a type that implements [`pergola_plan::App`], a line here and one in [`all`], and its

@@ -1,17 +1,36 @@
-//! Multicast groups with configured receivers: within the group's VLAN, to the receivers and nobody else.
+//! Multicast within a VLAN: to those who asked for it (IGMP, MLD), to configured receivers, and to nobody else.
+//!
+//! | | what a host sends | what comes from the fabric |
+//! |---|---|---|
+//! | leaf | `ipv4_multicast`, `ipv6_multicast` by VLAN, group and source: receivers here, and a copy to each spine in use | `bridging` by VLAN and the group's Ethernet address: receivers here |
+//! | spine | | `ipv4_multicast`, `ipv6_multicast` by VLAN and group: a copy to each leaf in its charge |
+//!
+//! Each leaf with receivers is in the charge of one spine, so nothing comes twice; and what comes from the fabric never goes
+//! back there, so nothing goes round, however far switches are behind one another. On fabric links the packets carry the
+//! VLAN's tag. On the far leaf groups with one Ethernet address are one (RFC 1112 6.4), and so are the sources of a group:
+//! a host may get more than it asked for there, never less.
 
+mod numbers;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use pergola_model::{ChangedKey, Key, Kind, MulticastGroup, PortId, SwitchName, View};
-use pergola_pipeline::tables::{ipv4_multicast, ipv6_multicast};
+use pergola_model::{ChangedKey, GroupMembers, Key, Kind, MacAddr, Resource, SwitchName, View, VlanId, group_mac};
+use pergola_pipeline::table::is;
+use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan, ipv4_multicast, ipv6_multicast};
 use pergola_pipeline::{Entity, Replica};
-use pergola_plan::{App, Emitter, Unit, UnitSet};
+use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
-use crate::office::{hash, port, unit};
+use crate::office::{mac, port, port_number, vrf_of_vlan};
+use crate::segments::moves_paths;
+use numbers::{Replication, number};
+use tree::Tree;
 
 pub struct Multicast;
 
 const GROUP: &str = "group";
+const ARRIVAL: &str = "arrival";
 
 impl App for Multicast {
     fn name(&self) -> &'static str {
@@ -19,14 +38,33 @@ impl App for Multicast {
     }
 
     fn units(&self, view: &View, out: &mut UnitSet) {
-        out.extend(view.multicast_groups().map(|g| unit(GROUP, g.name.as_str())));
+        for (vlan, group) in groups(view) {
+            units_of(vlan, group, out);
+        }
     }
 
     fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
         match change.key.kind {
-            Kind::Multicast => out.insert(unit(GROUP, &change.key.name)),
-            // Few groups, seldom touched: a subnet's VLAN or a port's mode may matter to any of them.
-            Kind::Subnet | Kind::Port | Kind::Switch => {
+            Kind::Multicast => {
+                let Ok(name) = change.key.name.parse() else { return };
+                for view in [old, new] {
+                    let group = view.multicast_group(&name);
+                    if let Some((vlan, group)) = group.and_then(|g| Some((view.subnet(&g.subnet)?.vlan, g.group))) {
+                        touched(old, new, vlan, group, out);
+                    }
+                }
+            }
+            Kind::GroupMembers => {
+                if let Ok(key) = change.key.name.parse::<pergola_model::MembersKey>() {
+                    touched(old, new, key.vlan, key.group, out);
+                }
+            }
+            // Few groups: a subnet's VLAN or a port's mode may matter to any of them.
+            Kind::Subnet | Kind::Port => {
+                self.units(old, out);
+                self.units(new, out);
+            }
+            _ if moves_paths(new, change) => {
                 self.units(old, out);
                 self.units(new, out);
             }
@@ -35,46 +73,209 @@ impl App for Multicast {
     }
 
     fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
-        let name = unit.as_name().and_then(|n| n.parse().ok());
-        if let Some(group) = name.and_then(|n| view.multicast_group(&n)) {
-            plan_group(view, group, out);
+        let UnitId::NameNumber(name, vlan) = &unit.id else { return };
+        let Ok(vlan) = VlanId::try_from(*vlan) else { return };
+        match unit.kind {
+            GROUP => {
+                if let Ok(group) = name.parse() {
+                    plan_group(view, vlan, group, out);
+                }
+            }
+            ARRIVAL => {
+                if let Ok(address) = name.parse() {
+                    plan_arrival(view, vlan, address, out);
+                }
+            }
+            _ => {}
         }
     }
 }
 
-fn plan_group(view: &View, group: &MulticastGroup, out: &mut Emitter<'_>) {
-    let cause = Key::new(Kind::Multicast, &group.name);
-    let Some(subnet) = view.subnet(&group.subnet) else {
-        out.problem(&cause, format!("subnet {} does not exist", group.subnet));
-        return;
-    };
-    let vlan_id = subnet.vlan.get();
-    let mut receivers: Vec<&PortId> = Vec::new();
-    for id in &group.receivers {
-        match view.port(id) {
-            Some(p) if p.mode.tagging(subnet.vlan).is_some() => receivers.push(id),
-            _ => out.problem(&cause, format!("{id} does not carry VLAN {}", subnet.vlan)),
+fn units_of(vlan: VlanId, group: IpAddr, out: &mut UnitSet) {
+    out.insert(Unit::name_number(GROUP, group.to_string(), vlan.get().into()));
+    out.insert(Unit::name_number(ARRIVAL, group_mac(group).to_string(), vlan.get().into()));
+}
+
+/// A group that comes, goes or changes, and those whose numbers depend on whether it is there.
+fn touched(old: &View, new: &View, vlan: VlanId, group: IpAddr, out: &mut UnitSet) {
+    units_of(vlan, group, out);
+    let of_it = |view: &View| replications(view).filter(|r| r.is_of(vlan, group)).collect::<BTreeSet<_>>();
+    let (before, after) = (of_it(old), of_it(new));
+    for moved in before.symmetric_difference(&after) {
+        for near in replications(new).filter(|r| r.meets(moved)) {
+            match near {
+                Replication::Group { vlan, group, .. } => units_of(vlan, group, out),
+                Replication::Arrival { vlan, address } => {
+                    out.insert(Unit::name_number(ARRIVAL, address.to_string(), vlan.get().into()));
+                }
+            }
         }
     }
-    receivers.sort();
-    let mut switches: Vec<&SwitchName> = receivers.iter().map(|id| &id.switch).collect();
-    switches.dedup();
-    // Group numbers below 4096 are the floods of VLANs.
-    let number = 0x1000 + (hash(group.name.as_str().as_bytes()) % 0xe000) as u16;
-    for switch in switches {
-        let replicas =
-            receivers.iter().filter(|id| id.switch == *switch).map(|id| Replica { port: port(id).into(), instance: 1 });
-        out.emit(switch, Entity::multicast_group(number.into(), replicas), &cause);
-        let entity = match group.group {
-            IpAddr::V4(ipv4_dst) => ipv4_multicast::entry(
-                ipv4_multicast::Key { vlan_id, ipv4_dst, ipv4_src: None, priority: 10 },
-                ipv4_multicast::Act::SnoopedV4 { group: number },
-            ),
-            IpAddr::V6(ipv6_dst) => ipv6_multicast::entry(
-                ipv6_multicast::Key { vlan_id, ipv6_dst, ipv6_src: None, priority: 10 },
-                ipv6_multicast::Act::SnoopedV6 { group: number },
-            ),
-        };
-        out.emit(switch, entity, &cause);
+}
+
+/// Every group that anybody is to receive.
+fn groups(view: &View) -> BTreeSet<(VlanId, IpAddr)> {
+    let heard = view.group_members().map(|m| (m.vlan, m.group));
+    let configured = view.multicast_groups().filter_map(|g| Some((view.subnet(&g.subnet)?.vlan, g.group)));
+    heard.chain(configured).collect()
+}
+
+/// Everything that needs a replication group of its own.
+fn replications(view: &View) -> impl Iterator<Item = Replication> + '_ {
+    let sourced = view.group_members().flat_map(|m| {
+        m.sources.iter().map(|s| Replication::Group { vlan: m.vlan, group: m.group, source: Some(s.source) })
+    });
+    let groups = groups(view).into_iter().flat_map(|(vlan, group)| {
+        let whole = Replication::Group { vlan, group, source: None };
+        [whole, Replication::Arrival { vlan, address: group_mac(group) }]
+    });
+    groups.chain(sourced)
+}
+
+/// The receivers of a group on one leaf.
+struct Receivers {
+    any: BTreeSet<u16>,
+    sources: BTreeMap<IpAddr, BTreeSet<u16>>,
+    cause: Key,
+}
+
+impl Receivers {
+    fn new(cause: Key) -> Self {
+        Receivers { any: BTreeSet::new(), sources: BTreeMap::new(), cause }
     }
+
+    fn hear(&mut self, members: &GroupMembers) {
+        self.any.extend(members.any.iter().map(port));
+        for s in &members.sources {
+            self.sources.entry(s.source).or_default().extend(s.ports.iter().map(port));
+        }
+    }
+
+    fn all(&self) -> BTreeSet<u16> {
+        self.sources.values().flatten().chain(&self.any).copied().collect()
+    }
+}
+
+/// Who is to receive a group, leaf by leaf, configured or heard.
+fn receivers(
+    view: &View,
+    vlan: VlanId,
+    group: IpAddr,
+    mut problem: impl FnMut(&Key, String),
+) -> BTreeMap<SwitchName, Receivers> {
+    let mut all: BTreeMap<SwitchName, Receivers> = BTreeMap::new();
+    let of_vlan = |g: &&std::sync::Arc<pergola_model::MulticastGroup>| {
+        g.group == group && view.subnet(&g.subnet).is_some_and(|s| s.vlan == vlan)
+    };
+    for configured in view.multicast_groups().filter(of_vlan) {
+        let cause = Key::new(Kind::Multicast, &configured.name);
+        for id in &configured.receivers {
+            if view.port(id).is_none_or(|p| p.mode.tagging(vlan).is_none()) {
+                problem(&cause, format!("{id} does not carry VLAN {vlan}"));
+                continue;
+            }
+            let at = all.entry(id.switch.clone()).or_insert_with(|| Receivers::new(cause.clone()));
+            at.any.insert(port(id));
+        }
+    }
+    for members in view.members_of(vlan, group).filter(|m| view.switch(&m.switch).is_some()) {
+        all.entry(members.switch.clone()).or_insert_with(|| Receivers::new(members.key())).hear(members);
+    }
+    all
+}
+
+fn plan_group(view: &View, vlan: VlanId, group: IpAddr, out: &mut Emitter<'_>) {
+    let mut problems = Vec::new();
+    let here = receivers(view, vlan, group, |cause, text| problems.push((cause.clone(), text)));
+    problems.into_iter().for_each(|(cause, text)| out.problem(&cause, text));
+    let Some(first) = here.values().next().map(|r| r.cause.clone()) else { return };
+    let tree = Tree::of(view, vlan, group, here.keys());
+    for leaf in tree.leaves() {
+        let known = here.get(leaf);
+        let cause = known.map_or(&first, |r| &r.cause);
+        let ups: BTreeSet<u16> = tree.ways_up(leaf).map(|link| port_number(link.near)).collect();
+        for link in tree.ways_up(leaf).chain(tree.way_down(leaf)) {
+            carry(view, leaf, port_number(link.near), vlan, cause, out);
+            carry(view, &link.spine, port_number(link.far), vlan, cause, out);
+        }
+        let any: BTreeSet<u16> = known.map(|r| r.any.clone()).unwrap_or_default().union(&ups).copied().collect();
+        for (source, ports) in known.into_iter().flat_map(|r| &r.sources) {
+            let to: BTreeSet<u16> = ports.union(&any).copied().collect();
+            replicate(view, leaf, vlan, group, Some(*source), &to, cause, out);
+        }
+        replicate(view, leaf, vlan, group, None, &any, cause, out);
+    }
+    for (spine, ports) in tree.charges() {
+        let ports: BTreeSet<u16> = ports.map(port_number).collect();
+        replicate(view, spine, vlan, group, None, &ports, &first, out);
+    }
+}
+
+/// What comes from the fabric for any group that looks like this on Ethernet.
+fn plan_arrival(view: &View, vlan: VlanId, address: MacAddr, out: &mut Emitter<'_>) {
+    let mut all: BTreeMap<SwitchName, (BTreeSet<u16>, Key)> = BTreeMap::new();
+    for (_, group) in groups(view).into_iter().filter(|(v, group)| *v == vlan && group_mac(*group) == address) {
+        for (leaf, here) in receivers(view, vlan, group, |_, _| {}) {
+            let (ports, _) = all.entry(leaf).or_insert_with(|| (BTreeSet::new(), here.cause.clone()));
+            ports.extend(here.all());
+        }
+    }
+    let group = number(replications(view), &Replication::Arrival { vlan, address });
+    for (leaf, (ports, cause)) in all {
+        out.emit(&leaf, Entity::multicast_group(group.into(), replicas(&ports)), &cause);
+        let key = bridging::Key { vlan_id: vlan.get(), eth_dst: is(mac(address)), priority: 10 };
+        out.emit(&leaf, bridging::entry(key, bridging::Act::Flood { group }), &cause);
+    }
+}
+
+fn replicas(ports: &BTreeSet<u16>) -> impl Iterator<Item = Replica> + '_ {
+    ports.iter().map(|port| Replica { port: u32::from(*port), instance: 1 })
+}
+
+/// A group's packets, of one source or of any, to these ports of a switch.
+#[allow(clippy::too_many_arguments)]
+fn replicate(
+    view: &View,
+    switch: &SwitchName,
+    vlan: VlanId,
+    group: IpAddr,
+    source: Option<IpAddr>,
+    ports: &BTreeSet<u16>,
+    cause: &Key,
+    out: &mut Emitter<'_>,
+) {
+    let number = number(replications(view), &Replication::Group { vlan, group, source });
+    out.emit(switch, Entity::multicast_group(number.into(), replicas(ports)), cause);
+    let (vlan_id, priority) = (vlan.get(), if source.is_some() { 20 } else { 10 });
+    let entity = match (group, source) {
+        (IpAddr::V4(ipv4_dst), None | Some(IpAddr::V4(_))) => {
+            let ipv4_src = source.and_then(|s| if let IpAddr::V4(s) = s { is(s) } else { None });
+            let key = ipv4_multicast::Key { vlan_id, ipv4_dst, ipv4_src, priority };
+            ipv4_multicast::entry(key, ipv4_multicast::Act::SnoopedV4 { group: number })
+        }
+        (IpAddr::V6(ipv6_dst), None | Some(IpAddr::V6(_))) => {
+            let ipv6_src = source.and_then(|s| if let IpAddr::V6(s) = s { is(s) } else { None });
+            let key = ipv6_multicast::Key { vlan_id, ipv6_dst, ipv6_src, priority };
+            ipv6_multicast::entry(key, ipv6_multicast::Act::SnoopedV6 { group: number })
+        }
+        // Reports do not mix families.
+        _ => return,
+    };
+    out.emit(switch, entity, cause);
+}
+
+/// A fabric port carries the VLAN's groups, tagged.
+fn carry(view: &View, switch: &SwitchName, port: u16, vlan: VlanId, cause: &Key, out: &mut Emitter<'_>) {
+    let key = ingress_port_vlan::Key {
+        ig_port: port,
+        vlan_is_valid: 1,
+        vlan_id: is(vlan.get()),
+        inner_vlan_is_valid: None,
+        inner_vlan_id: None,
+        priority: 10,
+    };
+    let act = ingress_port_vlan::Act::Permit { vrf: vrf_of_vlan(view, vlan) };
+    out.emit(switch, ingress_port_vlan::entry(key, act), cause);
+    let key = egress_vlan::Key { vlan_id: vlan.get(), eg_port: port, priority: 0 };
+    out.emit(switch, egress_vlan::entry(key, egress_vlan::Act::SendTagged {}), cause);
 }

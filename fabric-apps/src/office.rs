@@ -9,6 +9,11 @@ use pergola_plan::Unit;
 /// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
 pub const FABRIC_VLAN: u16 = 0;
 
+/// How groups look on Ethernet, as address and mask (RFC 1112 6.4, RFC 2464 7).
+pub const V4_GROUPS: (MacAddr, MacAddr) =
+    (MacAddr([0x01, 0, 0x5e, 0, 0, 0]), MacAddr([0xff, 0xff, 0xff, 0x80, 0, 0]));
+pub const V6_GROUPS: (MacAddr, MacAddr) = (MacAddr([0x33, 0x33, 0, 0, 0, 0]), MacAddr([0xff, 0xff, 0, 0, 0, 0]));
+
 /// The routing domain's number in the pipeline. The default domain is 0; others follow from their name.
 pub fn vrf(domain: &DomainName) -> u16 {
     if domain.is_default() { 0 } else { 1 + (hash(domain.as_str().as_bytes()) % 0xfffe) as u16 }
@@ -106,7 +111,7 @@ pub fn hash(bytes: &[u8]) -> u64 {
     h ^ (h >> 32)
 }
 
-/// A port's number as the pipeline has it. Numbers beyond its 9 bits are refused where a switch is described.
+/// A port's number as the pipeline has it. Numbers beyond its 9 bits are refused by the checks of the model.
 pub fn port(id: &PortId) -> u16 {
     port_number(id.port)
 }

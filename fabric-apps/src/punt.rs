@@ -18,6 +18,7 @@ const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const IGMP: u8 = 2;
 const ICMPV6: u8 = 58;
+const HOP_BY_HOP: u8 = 0;
 const ARP: u16 = 0x0806;
 const IPV4: u16 = 0x0800;
 const LLDP: u16 = 0x88cc;
@@ -109,7 +110,9 @@ fn host_rules() -> Vec<Rule> {
     let v6 = |key| Rule::V6(key, COPY_V6);
     let mut rules = vec![
         v4(acl::Key { eth_type: is(ARP), priority: GENERAL, ..acl::ANY }),
-        v4(acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), priority: GENERAL, ..acl::ANY }),
+        // Reports are for the querier alone (RFC 4541 2.1.1); MLD comes behind a hop-by-hop header (RFC 3810 5).
+        Rule::V4(acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), eth_dst: GROUP, priority: GENERAL, ..acl::ANY }, PUNT),
+        Rule::V6(acl_ipv6::Key { ip_proto: is(HOP_BY_HOP), eth_dst: GROUP, priority: GENERAL, ..acl_ipv6::ANY }, PUNT_V6),
         Rule::V4(acl::Key { eth_type: is(ARP), eth_dst: GROUP, priority: QUESTION, ..acl::ANY }, PUNT),
     ];
     // Router and neighbour solicitation, and unasked advertisements (RFC 4861 4.1, 4.3, 4.4).
@@ -136,8 +139,8 @@ fn host_rules() -> Vec<Rule> {
     for port in [546, 547] {
         rules.push(v6(acl_ipv6::Key { ip_proto: is(UDP), l4_dport: is(port), priority: GENERAL, ..acl_ipv6::ANY }));
     }
-    // Router solicitation 133 to redirect 137 (RFC 4861), MLD 130 to 132 (RFC 2710) and 143 (RFC 3810).
-    for icmp_type in [133, 134, 135, 136, 137, 130, 131, 132, 143] {
+    // Router solicitation 133 to redirect 137 (RFC 4861).
+    for icmp_type in [133, 134, 135, 136, 137] {
         rules.push(v6(acl_ipv6::Key {
             ip_proto: is(ICMPV6),
             icmp_type: is(icmp_type),

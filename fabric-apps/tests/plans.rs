@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use pergola_model::{
-    AnyResource, ChangedKey, HostKey, HostLocation, LearnedFrom, PortState, Resource, SwitchName, View,
+    AnyResource, ChangedKey, GroupMembers, HostKey, HostLocation, LearnedFrom, LinkId, LinkSource, LinkState, PortId,
+    PortState, Resource, SourceMembers, SwitchName, View, VlanId,
 };
-use pergola_pipeline::tables;
+use pergola_pipeline::entity::ValueView;
+use pergola_pipeline::{Entity, tables};
 use pergola_plan::{Fabric, Planner};
 use proptest::prelude::*;
+use std::net::IpAddr;
 
 const EXAMPLES: [&str; 4] = ["single-leaf", "2x2", "2x4-paired", "fabric-10"];
 
@@ -75,6 +78,8 @@ enum Event {
     Toggle(prop::sample::Index),
     Port(prop::sample::Index, bool),
     Host(prop::sample::Index, prop::sample::Index),
+    /// Somebody behind a port listens to one of a few groups, of every source or of one; or nobody does any more.
+    Listen(prop::sample::Index, u8, bool),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -82,6 +87,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         any::<prop::sample::Index>().prop_map(Event::Toggle),
         (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(p, up)| Event::Port(p, up)),
         (any::<prop::sample::Index>(), any::<prop::sample::Index>()).prop_map(|(h, p)| Event::Host(h, p)),
+        (any::<prop::sample::Index>(), 0u8..6, any::<bool>()).prop_map(|(p, g, any)| Event::Listen(p, g, any)),
     ];
     prop::collection::vec(event, 1..25)
 }
@@ -137,6 +143,33 @@ fn happen(view: &mut View, all: &[AnyResource], event: &Event) -> Option<Changed
             };
             assert_eq!(seen.host_key(), HostKey::new(host.mac, host.vlan));
             (seen.key(), view.put(seen))
+        }
+        Event::Listen(at, which, any) => {
+            let ports: Vec<_> = all
+                .iter()
+                .filter_map(|r| match r {
+                    AnyResource::Port(p) => Some(p),
+                    _ => None,
+                })
+                .collect();
+            let port = at.get(&ports);
+            let (vlan, _) = port.mode.memberships().into_iter().next()?;
+            // The first two look alike on Ethernet.
+            let group = ["239.1.2.3", "239.129.2.3", "239.1.2.4", "ff05::8000:1", "ff08::8000:1", "ff05::8000:2"];
+            let group: IpAddr = group[usize::from(*which)].parse().unwrap();
+            let source = if which < &3 { "10.0.10.99" } else { "2001:db8:10::99" };
+            let (to, source) = (vec![port.id.clone()], source.parse().unwrap());
+            let seen = match any {
+                true => GroupMembers { switch: port.id.switch.clone(), vlan, group, any: to, sources: vec![] },
+                false => {
+                    let sources = vec![SourceMembers { source, ports: to }];
+                    GroupMembers { switch: port.id.switch.clone(), vlan, group, any: vec![], sources }
+                }
+            };
+            match view.get(&seen.key()) {
+                Some(AnyResource::GroupMembers(there)) if there == seen => (seen.key(), view.remove(&seen.key())),
+                _ => (seen.key(), view.put(seen)),
+            }
         }
     };
     change.map(|change| ChangedKey { key, change })
@@ -240,4 +273,98 @@ routes:
         assert_eq!(grown.audit(&now), vec![], "{resource:?}");
     }
     assert_eq!(["leaf1", "leaf2", "leaf3"].map(|leaf| entries(&grown, leaf, "next_mpls")), [0; 3]);
+}
+
+/// Where a switch replicates packets to for the entries of a table, but for the floods of VLANs.
+fn copies(planner: &Planner<Fabric>, switch: &str, table: &str) -> Vec<Vec<u32>> {
+    let device: SwitchName = switch.parse().unwrap();
+    let id = tables::by_name(table).unwrap().id;
+    let group = |number: u32| {
+        let value = planner.value(&device, &Entity::multicast_group(number, []).key);
+        match value.unwrap_or_else(|| panic!("{switch}: no group {number}")).view() {
+            ValueView::Multicast { replicas } => replicas.iter().map(|r| r.port).collect::<Vec<u32>>(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut all = Vec::new();
+    for (_, value) in planner.wanted(&device).filter(|(key, _)| key.table_id() == Some(id)) {
+        if let ValueView::Action { action, .. } = value.view()
+            && let [(_, number)] = &action.params[..]
+            && let Some(number @ 0x1000..) = number.to_u64()
+        {
+            all.push(group(number as u32));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn a_group_goes_to_its_listeners_once_and_never_round() {
+    let mut view = example("2x2");
+    let listens = |port: &str, group: &str| {
+        let port: PortId = port.parse().unwrap();
+        let (switch, group) = (port.switch.clone(), group.parse().unwrap());
+        GroupMembers { switch, vlan: VlanId::new(10).unwrap(), group, any: vec![port], sources: vec![] }
+    };
+    for (port, group) in
+        [("leaf1/4", "239.1.2.3"), ("leaf2/3", "239.1.2.3"), ("leaf2/3", "ff05::8000:1"), ("leaf1/4", "239.129.2.3")]
+    {
+        view.put(listens(port, group));
+    }
+    let mut planned = planner();
+    planned.plan_all(&view);
+    assert!(planned.conflicts().is_empty() && planned.problems().is_empty(), "{:?}", planned.conflicts());
+    let v4 = |switch| copies(&planned, switch, "ipv4_multicast");
+    let local = |switch| copies(&planned, switch, "bridging");
+
+    // The listener here and one uplink; where nobody else listens, nobody but the listener.
+    let leaf1 = v4("leaf1");
+    let up = leaf1[0][0];
+    assert!(up < 3);
+    assert_eq!(leaf1, [vec![up, 4], vec![4]], "the second group has no listener on leaf2");
+    let spine = format!("spine{up}");
+    // The spine brings it to both leaves, and the pipeline leaves out where it came from.
+    assert!(v4(&spine).contains(&vec![1, 2]), "{:?}", v4(&spine));
+    // On arrival two groups that look alike on Ethernet are one, and nothing goes up again.
+    assert_eq!(local("leaf1"), [[4]]);
+    assert_eq!(local("leaf2"), [[3], [3]]);
+    // leaf2 sends to its listener and to the same spine, and for the other group up only.
+    let other = v4("leaf2");
+    assert_eq!(other.len(), 2);
+    assert!(other.iter().all(|ports| ports.iter().filter(|port| **port < 3).count() == 1), "{other:?}");
+    // An IPv6 group with a listener on leaf2 alone: leaf1 sends it up, leaf2 to the listener.
+    assert_eq!(copies(&planned, "leaf2", "ipv6_multicast"), [[3]]);
+    assert_eq!(copies(&planned, "leaf1", "ipv6_multicast").concat().len(), 1);
+
+    // Without the spine in use the other one has the group in its charge.
+    let link: LinkId = format!("leaf2/{up}~{spine}/2").parse().unwrap();
+    let down = LinkState { id: link, up: false, source: LinkSource::Lldp, changed_ms: 0 };
+    let (old, key) = (view.clone(), down.key());
+    let change = view.put(down).unwrap();
+    planned.apply(&old, &view, [&ChangedKey { key, change }]);
+    assert_eq!(planned.audit(&view), vec![]);
+    assert!(!copies(&planned, "leaf1", "ipv4_multicast").contains(&vec![up, 4]));
+    assert!(copies(&planned, "leaf1", "ipv4_multicast").contains(&vec![3 - up, 4]));
+}
+
+#[test]
+fn ports_with_another_way_beside_them_are_watched() {
+    let mut planned = planner();
+    planned.plan_all(&example("2x2"));
+    let watched = |switch: &str| {
+        let device: SwitchName = switch.parse().unwrap();
+        let groups = planned.wanted(&device).filter_map(|(_, value)| match value.view() {
+            ValueView::OneShot { members, .. } => Some(members.iter().filter(|m| m.watch_port.is_some()).count()),
+            _ => None,
+        });
+        groups.collect::<Vec<usize>>()
+    };
+    // A leaf has two ways to the other one, and one to each spine; a spine has one to each leaf, two to the other spine.
+    let mut leaf = watched("leaf1");
+    leaf.sort();
+    assert_eq!(leaf, [0, 0, 0, 0, 2, 2]);
+    let mut spine = watched("spine1");
+    spine.sort();
+    assert_eq!(spine, [0, 0, 2]);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use pergola_discovery::view::Write;
-use pergola_model::{AnyResource, HostKey, Key, Kind, LinkId, PortId, SwitchName, View};
+use pergola_model::{AnyResource, HostKey, Key, Kind, LinkId, MembersKey, PortId, SwitchName, View};
 use pergola_store::{BatchOptions, BatchWriter, Op, Store};
 use tokio::runtime::Handle;
 
@@ -207,6 +207,7 @@ fn of_resource(resource: &AnyResource) -> Vec<SwitchName> {
         AnyResource::LinkState(l) => of_link(&l.id),
         AnyResource::HostLocation(h) => of_ports(&h.ports),
         AnyResource::CablingFault(f) => vec![f.port.switch.clone()],
+        AnyResource::GroupMembers(m) => vec![m.switch.clone()],
         _ => Vec::new(),
     }
 }
@@ -215,6 +216,7 @@ fn of_key(key: &Key) -> Vec<SwitchName> {
     match key.kind {
         Kind::DeviceState => key.name.parse().ok().into_iter().collect(),
         Kind::PortState | Kind::CablingFault => key.name.parse::<PortId>().ok().map(|p| p.switch).into_iter().collect(),
+        Kind::GroupMembers => key.name.parse::<MembersKey>().ok().map(|m| m.switch).into_iter().collect(),
         Kind::LinkState => key.name.parse::<LinkId>().map_or_else(|_| Vec::new(), |id| of_link(&id)),
         _ => Vec::new(),
     }

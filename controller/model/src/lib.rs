@@ -31,7 +31,7 @@ pub use ids::{DeviceId, Dscp, LinkId, NodeLabel, PortId, PortNo, VlanId};
 pub use ip::{Endpoint, IfAddr, Prefix};
 pub use link::Link;
 pub use mac::{MacAddr, MacMatch};
-pub use multicast::MulticastGroup;
+pub use multicast::{FLOODED, GroupMembers, MembersKey, MulticastGroup, SourceMembers, group_mac, is_link_group};
 pub use names::{
     AccessName, DomainName, GroupName, HostName, NAME_PATTERN, PolicyName, SiteName, SubnetName, SwitchName,
 };

@@ -133,3 +133,10 @@ impl SubnetName {
         SubnetName("".into())
     }
 }
+
+impl SwitchName {
+    /// Sorts before every name people can give.
+    pub(crate) fn lowest() -> Self {
+        SwitchName("".into())
+    }
+}

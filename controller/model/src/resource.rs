@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::AccessDevice;
 use crate::host::HostIntent;
 use crate::link::Link;
-use crate::multicast::MulticastGroup;
+use crate::multicast::{GroupMembers, MulticastGroup};
 use crate::observed::{CablingFault, DeviceState, HostLocation, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;
@@ -261,6 +261,7 @@ resources! {
     LinkState(LinkState) = "link-state", false;
     HostLocation(HostLocation) = "host-location", false;
     CablingFault(CablingFault) = "cabling-fault", false;
+    GroupMembers(GroupMembers) = "group-members", false;
 }
 
 impl fmt::Display for Kind {

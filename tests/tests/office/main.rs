@@ -6,6 +6,7 @@ mod changes;
 mod dhcp;
 mod domains;
 mod learning;
+mod multicast;
 mod pairs;
 mod policies;
 mod routes;
@@ -184,6 +185,37 @@ fn a_switch_that_restarts_empty_is_programmed_again() {
         lab.kill(switch, Kill::PowerOff).unwrap();
         lab.restart(switch).unwrap();
     }
+    lab.ping_all(LIMIT).unwrap();
+    lab.end().unwrap();
+}
+
+const SHARED: &str = "
+site: {name: shared, plaintext: lab}
+switches: {leaf1: {}}
+subnets:
+  red: {vlan: 10, gateways: [10.0.10.1/24, \"2001:db8:10::1/64\"]}
+  blue: {vlan: 20, gateways: [10.0.20.1/24, \"2001:db8:20::1/64\"]}
+ports:
+  leaf1/3: {native: red, tagged: [blue]}
+hosts:
+  a: {port: leaf1/3, vlan: red, ips: [10.0.10.11, \"2001:db8:10::11\"]}
+  b: {port: leaf1/3, vlan: red, ips: [10.0.10.12, \"2001:db8:10::12\"]}
+  c: {port: leaf1/3, vlan: blue, ips: [10.0.20.13, \"2001:db8:20::13\"]}
+  d: {port: leaf1/300, vlan: red, ips: [10.0.10.14, \"2001:db8:10::14\"]}
+";
+
+#[test]
+fn hosts_behind_one_port_reach_each_other_and_all_others() {
+    if !is_root() {
+        return;
+    }
+    let mut lab = start(office_of("shared", SHARED));
+    assert_eq!(lab.ping_all(LIMIT).unwrap().results.len(), 4 * 3 * 2);
+    // One cable is pulled, not the port.
+    lab.break_link("b-leaf1/3", Cut::Loud).unwrap();
+    silent(&lab, "d", "10.0.10.12");
+    reach(&lab, "d", &["10.0.10.11", "10.0.20.13"]);
+    lab.heal_link("b-leaf1/3").unwrap();
     lab.ping_all(LIMIT).unwrap();
     lab.end().unwrap();
 }

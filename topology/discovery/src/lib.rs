@@ -40,7 +40,7 @@ pub use machine::{
     PuntAction, PuntTo, SECONDS, Why,
 };
 pub use machines::Machines;
-pub use net::{DhcpRelay, Gateway, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
+pub use net::{DhcpRelay, Gateway, Members, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
 
 /// The usual set: every machine of this crate, the host table first.
 pub fn standard_machines(guard: GuardConfig, links: links::LinksConfig, hosts: hosts::HostsConfig) -> Machines {

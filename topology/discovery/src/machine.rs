@@ -1,6 +1,6 @@
 //! The contract between the engine and everything that works on packets: inputs, outputs, and what to punt.
 
-use crate::net::{Net, PortRef};
+use crate::net::{Members, Net, PortRef};
 use crate::wire::{Frame, Mac};
 use std::net::IpAddr;
 
@@ -116,13 +116,8 @@ pub enum Observation {
         vlan: u16,
         mac: Mac,
     },
-    /// Who listens to a multicast group in a VLAN: ports that want every source, and ports by source. Nobody: both empty.
-    Members {
-        vlan: u16,
-        group: IpAddr,
-        any: Vec<PortRef>,
-        sources: Vec<(IpAddr, Vec<PortRef>)>,
-    },
+    /// Who listens to a multicast group in a VLAN of one switch. Nobody: no ports in it.
+    Members(Members),
     /// A port is cabled to something else than intended (`None`: nothing is intended there).
     CablingFault {
         at: PortRef,

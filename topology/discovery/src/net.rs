@@ -126,6 +126,18 @@ impl Gateway {
     }
 }
 
+/// Who listens to a group in a VLAN of one switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members {
+    pub device: Arc<str>,
+    pub vlan: u16,
+    pub group: IpAddr,
+    /// Ports that want every source.
+    pub any: Vec<PortRef>,
+    /// Ports by the source that they want.
+    pub sources: Vec<(IpAddr, Vec<PortRef>)>,
+}
+
 /// DHCP servers of a VLAN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DhcpRelay {
@@ -223,6 +235,10 @@ pub trait Net {
 
     /// Ports with a cabling fault reported before; for the start only.
     fn visit_cabling_faults(&self, _visit: &mut dyn FnMut(PortRef)) {}
+
+    /// Who listened to multicast groups before, as [`crate::Observation::Members`]; for the start, and for switches of
+    /// former masters.
+    fn visit_members(&self, _visit: &mut dyn FnMut(Members)) {}
 
     /// Edge ports that carry a VLAN, with the tags of its frames there.
     fn visit_edge_ports(&self, vlan: u16, visit: &mut dyn FnMut(PortRef, Tags));

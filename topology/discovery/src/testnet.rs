@@ -1,7 +1,7 @@
 //! An in-memory [`Net`] that tests fill by hand.
 
 use crate::machine::{Host, Observation, Output};
-use crate::net::{DhcpRelay, Gateway, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
+use crate::net::{DhcpRelay, Gateway, Members, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
 use crate::wire::{Mac, Tags};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,6 +22,7 @@ pub struct TestNet {
     pub relays: BTreeMap<u16, DhcpRelay>,
     pub adverts: BTreeMap<u16, RouterAdvert>,
     pub wanted: Vec<(u16, IpAddr)>,
+    pub members: Vec<Members>,
 }
 
 impl TestNet {
@@ -140,6 +141,10 @@ impl Net for TestNet {
 
     fn visit_links(&self, visit: &mut dyn FnMut(PortRef, PortRef)) {
         self.links.iter().for_each(|(a, b)| visit(a.clone(), b.clone()));
+    }
+
+    fn visit_members(&self, visit: &mut dyn FnMut(Members)) {
+        self.members.iter().for_each(|m| visit(m.clone()));
     }
 
     fn visit_edge_ports(&self, vlan: u16, visit: &mut dyn FnMut(PortRef, Tags)) {

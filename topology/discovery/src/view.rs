@@ -1,12 +1,12 @@
 //! The [`Net`] over a [`View`], and observations as resources of the store.
 
 use crate::machine::{Change, Host, Learned, LinkLoss, Observation};
-use crate::net::{DhcpRelay, Gateway, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
+use crate::net::{DhcpRelay, Gateway, Members, Net, Port, PortRef, PortRole, PortVlans, RouterAdvert};
 use crate::wire::{Mac, Tags};
 use pergola_model as model;
 use pergola_model::{
     AnyResource, DomainName, HostBinding, HostKey, Key, Kind, LinkId, MacAddr, PortId, PortNo, PortState, Prefix,
-    RouteId, SwitchName, Tagging, View, VlanId,
+    Resource, RouteId, SwitchName, Tagging, View, VlanId,
 };
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -240,6 +240,19 @@ impl Net for ViewNet<'_> {
         self.0.cabling_faults().for_each(|f| visit((&f.port).into()));
     }
 
+    fn visit_members(&self, visit: &mut dyn FnMut(Members)) {
+        let refs = |ports: &[PortId]| ports.iter().map(PortRef::from).collect();
+        for m in self.0.group_members() {
+            visit(Members {
+                device: m.switch.as_str().into(),
+                vlan: m.vlan.get(),
+                group: m.group,
+                any: refs(&m.any),
+                sources: m.sources.iter().map(|s| (s.source, refs(&s.ports))).collect(),
+            });
+        }
+    }
+
     fn visit_edge_ports(&self, vlan: u16, visit: &mut dyn FnMut(PortRef, Tags)) {
         let Ok(id) = VlanId::new(vlan) else { return };
         for port in self.0.ports_in_vlan(id) {
@@ -403,8 +416,17 @@ pub fn write_of(seen: &Observation, now_ms: u64) -> Option<Write> {
             };
             put(model::CablingFault { port: at.id()?, expected, found: found.id()?, since_ms: now_ms }.into())
         }
-        // The store has no resource for learned groups: apps take them from the machine.
-        Observation::Members { .. } => None,
+        Observation::Members(m) => {
+            let ids = |ports: &[PortRef]| ports.iter().map(PortRef::id).collect::<Option<Vec<_>>>();
+            let mut sources = Vec::new();
+            for (source, ports) in &m.sources {
+                sources.push(model::SourceMembers { source: *source, ports: ids(ports)? });
+            }
+            let switch = SwitchName::new(&m.device).ok()?;
+            let vlan = VlanId::new(m.vlan).ok()?;
+            let members = model::GroupMembers { switch, vlan, group: m.group, any: ids(&m.any)?, sources };
+            if members.ports().next().is_none() { Some(Write::Delete(members.key())) } else { put(members.into()) }
+        }
         Observation::CablingRight { at } => Some(Write::Delete(Key::new(Kind::CablingFault, at.id()?))),
     }
 }
@@ -545,6 +567,13 @@ mod tests {
                 tags: vec![20],
                 learned: Learned::Dhcp,
             }),
+            Observation::Members(Members {
+                device: "leaf1".into(),
+                vlan: 10,
+                group: ip("239.1.2.3"),
+                any: vec![p("leaf1/3")],
+                sources: vec![(ip("10.0.10.9"), vec![p("leaf1/4")])],
+            }),
         ];
         let mut v = view(vec![]);
         for o in &seen {
@@ -557,7 +586,13 @@ mod tests {
         assert_eq!(links, [(p("leaf1/1"), p("spine1/1"))]);
         let mut hosts = Vec::new();
         n.visit_hosts(&mut |h| hosts.push(Observation::Host(h)));
-        assert_eq!(hosts, seen[2..]);
+        assert_eq!(hosts, seen[2..3]);
+        let mut members = Vec::new();
+        n.visit_members(&mut |m| members.push(Observation::Members(m)));
+        assert_eq!(members, seen[3..]);
+        let Observation::Members(last) = &seen[3] else { panic!() };
+        let nobody = Observation::Members(Members { any: vec![], sources: vec![], ..last.clone() });
+        assert_eq!(write_of(&nobody, 6), Some(Write::Delete("group-members/leaf1/10/239.1.2.3".parse().unwrap())));
         let mut faults = Vec::new();
         n.visit_cabling_faults(&mut |at| faults.push(at));
         assert_eq!(faults, [p("leaf1/1")]);

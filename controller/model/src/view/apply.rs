@@ -151,6 +151,9 @@ impl View {
             AnyResource::CablingFault(new) => {
                 replace(&mut self.cabling_faults, new.port.clone(), Some(new)).map(|r| r.change)
             }
+            AnyResource::GroupMembers(new) => {
+                replace(&mut self.group_members, new.members_key(), Some(new)).map(|r| r.change)
+            }
         }
     }
 
@@ -186,6 +189,7 @@ impl View {
             Kind::LinkState => self.set_link_state(key.name.parse().ok()?, None),
             Kind::HostLocation => self.set_host_location(key.name.parse().ok()?, None),
             Kind::CablingFault => delete(&mut self.cabling_faults, key),
+            Kind::GroupMembers => delete(&mut self.group_members, key),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::ids::{DeviceId, LinkId, NodeLabel, PortId, PortNo, VlanId};
 use crate::ip::Prefix;
 use crate::link::Link;
 use crate::mac::MacAddr;
-use crate::multicast::MulticastGroup;
+use crate::multicast::{GroupMembers, MembersKey, MulticastGroup};
 use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName};
 use crate::observed::{CablingFault, DeviceState, HostLocation, LinkState, PortState};
 use crate::policy::Policy;
@@ -351,6 +351,18 @@ impl View {
         self.multicast.values()
     }
 
+    /// Who was heard to listen, by VLAN, group and switch.
+    pub fn group_members(&self) -> impl Iterator<Item = &Arc<GroupMembers>> {
+        self.group_members.values()
+    }
+
+    /// Who was heard to listen to one group, switch by switch.
+    pub fn members_of(&self, vlan: VlanId, group: IpAddr) -> impl Iterator<Item = &Arc<GroupMembers>> {
+        let first = MembersKey { vlan, group, switch: SwitchName::lowest() };
+        let of_group = self.group_members.range(first..);
+        of_group.map(|(_, m)| m).take_while(move |m| m.vlan == vlan && m.group == group)
+    }
+
     pub fn access_device(&self, name: &AccessName) -> Option<&Arc<AccessDevice>> {
         self.access_devices.get(name)
     }
@@ -386,6 +398,7 @@ impl View {
             Kind::LinkState => at(&self.link_states, name),
             Kind::HostLocation => self.host_location(&name.parse().ok()?).map(|l| HostLocation::clone(l).into()),
             Kind::CablingFault => at(&self.cabling_faults, name),
+            Kind::GroupMembers => at(&self.group_members, name),
         }
     }
 
@@ -410,6 +423,7 @@ impl View {
             Kind::LinkState => every(self.link_states()),
             Kind::HostLocation => every(self.host_locations()),
             Kind::CablingFault => every(self.cabling_faults()),
+            Kind::GroupMembers => every(self.group_members()),
         }
     }
 

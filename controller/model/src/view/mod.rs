@@ -16,7 +16,7 @@ use crate::host::{Host, HostIntent, HostKey};
 use crate::ids::{LinkId, PortId, VlanId};
 use crate::ip::Prefix;
 use crate::link::Link;
-use crate::multicast::MulticastGroup;
+use crate::multicast::{GroupMembers, MembersKey, MulticastGroup};
 use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, SubnetName, SwitchName};
 use crate::observed::{CablingFault, DeviceState, LinkState, PortState};
 use crate::policy::Policy;
@@ -49,6 +49,7 @@ pub struct View {
     port_states: OrdMap<PortId, Arc<PortState>>,
     link_states: OrdMap<LinkId, Arc<LinkState>>,
     cabling_faults: OrdMap<PortId, Arc<CablingFault>>,
+    group_members: OrdMap<MembersKey, Arc<GroupMembers>>,
 
     // Host intents and host locations joined; locations are kept nowhere else.
     hosts: OrdMap<HostKey, Host>,

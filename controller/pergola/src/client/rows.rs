@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pergola_model::{
-    AccessDevice, CablingFault, DeviceState, HostIntent, HostKey, HostLocation, Kind, Link, LinkState, MulticastGroup,
+    AccessDevice, CablingFault, DeviceState, GroupMembers, HostIntent, HostKey, HostLocation, Kind, Link, LinkState, MulticastGroup,
     Policy, Port, PortMode, PortState, Route, RouteTarget, Rule, RuleAction, Site, Subnet, Switch,
 };
 use serde::de::DeserializeOwned;
@@ -135,6 +135,7 @@ pub fn render(kind: Kind, items: &[Item], now_ms: u64) -> String {
                 vec![f.port.to_string(), expected, f.found.to_string(), ago(now_ms, f.since_ms)]
             }),
         ),
+        Kind::GroupMembers => (&["SWITCH", "VLAN", "GROUP", "PORTS", "ONLY FROM"], each(of(kind), members)),
     };
     table(header, rows)
 }
@@ -200,6 +201,11 @@ fn route(r: Route) -> Vec<String> {
 
 fn multicast(m: MulticastGroup) -> Vec<String> {
     vec![m.name.to_string(), m.subnet.to_string(), m.group.to_string(), list(&m.receivers)]
+}
+
+fn members(m: GroupMembers) -> Vec<String> {
+    let sources = m.sources.iter().map(|s| format!("{} to {}", s.source, list(&s.ports)));
+    vec![m.switch.to_string(), m.vlan.to_string(), m.group.to_string(), list(&m.any), list(sources)]
 }
 
 fn access_device(a: AccessDevice) -> Vec<String> {

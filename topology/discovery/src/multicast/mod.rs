@@ -9,7 +9,7 @@
 mod tests;
 
 use crate::machine::{Change, Input, Nanos, Observation, Output, PacketMachine, Punt, PuntAction, PuntTo, SECONDS};
-use crate::net::{Net, PortRef, PortRole};
+use crate::net::{Members, Net, PortRef, PortRole};
 use crate::respond::{flood, pass_to};
 use crate::timers::Timers;
 use crate::wire::group::{
@@ -18,7 +18,9 @@ use crate::wire::group::{
 use crate::wire::ip::{Ip, PROTO_ICMP6, PROTO_IGMP};
 use crate::wire::{ETH_IPV4, ETH_IPV6, Tags};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use pergola_model::is_link_group;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Defaults are those of RFC 3376 §8 and RFC 3810 §9.
 #[derive(Clone, Copy, Debug)]
@@ -99,8 +101,10 @@ struct Count {
 pub struct Multicast {
     config: MulticastConfig,
     groups: BTreeMap<GroupKey, HashMap<PortRef, Listener>>,
-    /// What was observed last of each group.
-    told: HashMap<GroupKey, Observation>,
+    /// What was observed last of each group on each switch.
+    told: BTreeMap<(u16, IpAddr, Arc<str>), Members>,
+    /// Where listeners have been asked for, or will be by the next round of their VLAN.
+    asked: BTreeSet<(PortRef, u16)>,
     per_port: HashMap<PortRef, usize>,
     queriers: BTreeMap<(u16, bool), Querier>,
     timers: Timers<Due>,
@@ -112,7 +116,8 @@ impl Multicast {
         Multicast {
             config,
             groups: BTreeMap::new(),
-            told: HashMap::new(),
+            told: BTreeMap::new(),
+            asked: BTreeSet::new(),
             per_port: HashMap::new(),
             queriers: BTreeMap::new(),
             timers: Timers::default(),
@@ -120,14 +125,26 @@ impl Multicast {
         }
     }
 
-    /// VLANs and families with a gateway are queried; memberships on ports that lost the VLAN end.
+    /// VLANs and families with a gateway are queried, at once on ports that a VLAN is new on; memberships on ports that
+    /// lost the VLAN end.
     fn rebuild(&mut self, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
-        let mut vlans = BTreeSet::new();
-        net.visit_ports(&mut |_, port| {
+        let mut carried = BTreeSet::new();
+        net.visit_ports(&mut |at, port| {
             if port.role == PortRole::Edge && port.enabled {
-                vlans.extend(port.vlans.all());
+                carried.extend(port.vlans.all().map(|vlan| (at.clone(), vlan)));
             }
         });
+        for (at, vlan) in carried.difference(&std::mem::take(&mut self.asked)) {
+            for v6 in [false, true] {
+                if self.leads(*vlan, v6, now)
+                    && let Some(tags) = carries(net, at, *vlan)
+                {
+                    self.send(*vlan, None, v6, at, tags, net, out);
+                }
+            }
+        }
+        let vlans: BTreeSet<u16> = carried.iter().map(|(_, vlan)| *vlan).collect();
+        self.asked = carried;
         let wanted: BTreeSet<(u16, bool)> = vlans
             .into_iter()
             .flat_map(|vlan| [(vlan, false), (vlan, true)])
@@ -153,27 +170,72 @@ impl Multicast {
         }
     }
 
+    /// What is known of switches that we have said nothing of: from before we started, or from their former masters. It
+    /// holds as long as if it had been heard now.
+    fn adopt(&mut self, net: &dyn Net, now: Nanos) {
+        let until = now + self.config.membership();
+        let mut known = Vec::new();
+        net.visit_members(&mut |m| known.push(m));
+        for m in known {
+            let told = (m.vlan, m.group, m.device.clone());
+            if self.told.contains_key(&told) {
+                continue;
+            }
+            let any = m.any.iter().map(|at| (at, None));
+            let some = m.sources.iter().flat_map(|(source, ports)| ports.iter().map(move |at| (at, Some(*source))));
+            let ports = self.groups.entry((m.vlan, m.group)).or_default();
+            for (at, source) in any.chain(some) {
+                let listener = ports.entry(at.clone()).or_insert_with(|| {
+                    *self.per_port.entry(at.clone()).or_default() += 1;
+                    Listener::default()
+                });
+                match source {
+                    None => listener.any = Some(until),
+                    Some(source) => {
+                        listener.sources.insert(source, until);
+                    }
+                }
+            }
+            self.timers.add(until, Due::Expire(m.vlan, m.group));
+            self.told.insert(told, m);
+        }
+    }
+
     fn drop_listener(&mut self, key: GroupKey, at: &PortRef) {
         let Some(ports) = self.groups.get_mut(&key) else { return };
-        if ports.remove(at).is_some()
-            && let Some(n) = self.per_port.get_mut(at)
-        {
+        let gone = ports.remove(at).is_some();
+        if ports.is_empty() {
+            self.groups.remove(&key);
+        }
+        if gone {
+            self.forget_one(at);
+        }
+    }
+
+    /// A dual-homed host speaks through one of its ports now, and gets one copy there.
+    fn follow(&mut self, key: GroupKey, from: &PortRef, to: &PortRef) {
+        let Some(listener) = self.groups.get_mut(&key).and_then(|ports| ports.remove(from)) else { return };
+        self.forget_one(from);
+        if self.groups.entry(key).or_default().insert(to.clone(), listener).is_none() {
+            *self.per_port.entry(to.clone()).or_default() += 1;
+        }
+    }
+
+    fn forget_one(&mut self, at: &PortRef) {
+        if let Some(n) = self.per_port.get_mut(at) {
             *n -= 1;
             if *n == 0 {
                 self.per_port.remove(at);
             }
         }
-        if ports.is_empty() {
-            self.groups.remove(&key);
-        }
     }
 
-    /// Says who listens to a group if that changed.
+    /// Says who listens to a group, of each switch where that changed.
     fn tell(&mut self, key: GroupKey, out: &mut Vec<Output>) {
         let (vlan, group) = key;
-        let mut any = BTreeSet::new();
-        let mut sources: BTreeMap<IpAddr, BTreeSet<PortRef>> = BTreeMap::new();
+        let mut seen: BTreeMap<Arc<str>, (BTreeSet<PortRef>, BTreeMap<IpAddr, BTreeSet<PortRef>>)> = BTreeMap::new();
         for (at, listener) in self.groups.get(&key).into_iter().flatten() {
+            let (any, sources) = seen.entry(at.device.clone()).or_default();
             if listener.any.is_some() {
                 any.insert(at.clone());
                 continue;
@@ -182,24 +244,34 @@ impl Multicast {
                 sources.entry(*source).or_default().insert(at.clone());
             }
         }
-        let empty = any.is_empty() && sources.is_empty();
-        let sources = sources.into_iter().map(|(s, at)| (s, at.into_iter().collect())).collect();
-        let seen = Observation::Members { vlan, group, any: any.into_iter().collect(), sources };
-        if self.told.get(&key) == Some(&seen) || (empty && !self.told.contains_key(&key)) {
-            return;
+        let first = (vlan, group, Arc::<str>::from(""));
+        let before = self.told.range(first..).take_while(|(told, _)| (told.0, told.1) == key);
+        for (_, _, device) in before.map(|(told, _)| told.clone()).collect::<Vec<_>>() {
+            seen.entry(device).or_default();
         }
-        if empty {
-            self.told.remove(&key);
-        } else {
-            self.told.insert(key, seen.clone());
+        for (device, (any, sources)) in seen {
+            let told = (vlan, group, device.clone());
+            let sources = sources.into_iter().map(|(s, at)| (s, at.into_iter().collect())).collect();
+            let members = Members { device, vlan, group, any: any.into_iter().collect(), sources };
+            if self.told.get(&told) == Some(&members) {
+                continue;
+            }
+            if !members.any.is_empty() || !members.sources.is_empty() {
+                self.told.insert(told, members.clone());
+            } else if self.told.remove(&told).is_none() {
+                continue;
+            }
+            out.push(Output::Observe(Observation::Members(members)));
         }
-        out.push(Output::Observe(seen));
     }
 
     fn report(&mut self, at: &PortRef, vlan: u16, record: &Record, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         let key = (vlan, record.group);
-        if link_scope(record.group) {
+        if is_link_group(record.group) {
             return;
+        }
+        if let Some(twin) = net.port(at).and_then(|port| port.twin) {
+            self.follow(key, &twin, at);
         }
         let c = self.config;
         let joins = match record.kind {
@@ -443,7 +515,19 @@ impl Multicast {
         }
     }
 
-    fn port_down(&mut self, at: &PortRef, out: &mut Vec<Output>) {
+    /// General queries to one port, in every VLAN that it carries.
+    fn ask(&mut self, at: &PortRef, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
+        let vlans: Vec<(u16, bool)> = self.queriers.keys().copied().collect();
+        for (vlan, v6) in vlans {
+            if self.leads(vlan, v6, now)
+                && let Some(tags) = carries(net, at, vlan)
+            {
+                self.send(vlan, None, v6, at, tags, net, out);
+            }
+        }
+    }
+
+    fn port_down(&mut self, at: &PortRef, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         if !self.per_port.contains_key(at) {
             return;
         }
@@ -453,6 +537,10 @@ impl Multicast {
             self.drop_listener(key, at);
             self.tell(key, out);
         }
+        // A dual-homed host listens through its other port.
+        if let Some(twin) = net.port(at).and_then(|port| port.twin) {
+            self.ask(&twin, net, now, out);
+        }
     }
 }
 
@@ -461,14 +549,6 @@ fn carries(net: &dyn Net, at: &PortRef, vlan: u16) -> Option<Tags> {
     let port = net.port(at)?;
     (port.role == PortRole::Edge && port.enabled).then_some(())?;
     port.vlans.tags_for(vlan)
-}
-
-/// Groups that are flooded always and never snooped (RFC 4541 §2.1.2, RFC 3810 §6).
-fn link_scope(group: IpAddr) -> bool {
-    match group {
-        IpAddr::V4(g) => g.octets()[..3] == [224, 0, 0],
-        IpAddr::V6(g) => g.octets()[1] & 0x0f <= 2,
-    }
 }
 
 impl PacketMachine for Multicast {
@@ -486,18 +566,19 @@ impl PacketMachine for Multicast {
     fn handle(&mut self, input: &Input<'_>, net: &dyn Net, now: Nanos, out: &mut Vec<Output>) {
         match input {
             Input::PacketIn { at, frame, .. } => self.packet(at, frame, net, now, out),
-            Input::Changed(Change::All | Change::Topology | Change::Subnets) => self.rebuild(net, now, out),
-            Input::Port { at, up: false } => self.port_down(at, out),
-            Input::Port { at, up: true } => {
-                // Ask whoever is there now.
-                let vlans: Vec<(u16, bool)> = self.queriers.keys().copied().collect();
-                for (vlan, v6) in vlans {
-                    if self.leads(vlan, v6, now)
-                        && let Some(tags) = carries(net, at, vlan)
-                    {
-                        self.send(vlan, None, v6, at, tags, net, out);
-                    }
+            Input::Changed(change @ (Change::All | Change::Topology | Change::Subnets)) => {
+                if *change == Change::All {
+                    self.adopt(net, now);
                 }
+                self.rebuild(net, now, out);
+            }
+            Input::Port { at, up: false } => self.port_down(at, net, now, out),
+            // Ask whoever is there now.
+            Input::Port { at, up: true } => self.ask(at, net, now, out),
+            Input::Device { device, connected: true } => {
+                let ports: BTreeSet<PortRef> =
+                    self.asked.iter().filter(|(at, _)| *at.device == **device).map(|(at, _)| at.clone()).collect();
+                ports.iter().for_each(|at| self.ask(at, net, now, out));
             }
             Input::Tick => self.tick(net, now, out),
             _ => {}

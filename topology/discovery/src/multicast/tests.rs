@@ -81,11 +81,15 @@ impl World {
     }
 
     fn members(&self, group: IpAddr) -> Vec<PortRef> {
-        let last = self.seen.iter().rev().find_map(|o| match o {
-            Observation::Members { group: g, any, .. } if *g == group => Some(any.clone()),
-            _ => None,
-        });
-        last.unwrap_or_default()
+        let mut last = BTreeMap::new();
+        for seen in &self.seen {
+            if let Observation::Members(m) = seen
+                && m.group == group
+            {
+                last.insert(m.device.clone(), m.any.clone());
+            }
+        }
+        last.into_values().flatten().collect()
     }
 }
 
@@ -150,7 +154,9 @@ fn listed_sources_and_their_end() {
         ("ff3e::1".parse().unwrap(), "2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
     w.says(&p("leaf1", 1), 5, RecordKind::Allow, g, &[s1, s2]);
     let at = vec![p("leaf1", 1)];
-    let members = |sources| Observation::Members { vlan: 10, group: g, any: vec![], sources };
+    let members = |sources| {
+        Observation::Members(Members { device: "leaf1".into(), vlan: 10, group: g, any: vec![], sources })
+    };
     assert_eq!(w.seen, [members(vec![(s1, at.clone()), (s2, at.clone())])]);
     w.says(&p("leaf1", 1), 5, RecordKind::Block, g, &[s1]);
     w.run(3 * SECONDS);
@@ -212,4 +218,70 @@ fn limits_scopes_ports_and_vlans() {
     w.net.edge("leaf2", 1, 20);
     w.input(&Input::Changed(Change::Topology));
     assert!(w.members(G).is_empty() && w.m.groups.is_empty() && w.m.per_port.is_empty());
+}
+
+#[test]
+fn memberships_outlive_the_controller_and_end_like_others() {
+    let mut before = World::new();
+    before.says(&p("leaf1", 1), 5, RecordKind::ToExclude, G, &[]);
+    before.says(&p("leaf2", 1), 6, RecordKind::ToExclude, G, &[]);
+    let stored: Vec<Members> = before
+        .seen
+        .iter()
+        .map(|o| match o {
+            Observation::Members(m) => m.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(stored.len(), 2, "each switch on its own");
+
+    let mut w = World::new();
+    w.net.members = stored;
+    w.input(&Input::Changed(Change::All));
+    assert!(w.seen.is_empty(), "it is known already");
+    w.run(200 * SECONDS);
+    w.says(&p("leaf2", 1), 6, RecordKind::IsExclude, G, &[]);
+    w.run(100 * SECONDS);
+    let gone = Members { device: "leaf1".into(), vlan: 10, group: G, any: vec![], sources: vec![] };
+    assert_eq!(w.seen, [Observation::Members(gone)], "it left while nobody heard");
+
+    // A VLAN that is gone takes its members with it.
+    w.net.members.clear();
+    w.net.edge("leaf2", 1, 20);
+    w.input(&Input::Changed(Change::Topology));
+    assert_eq!(w.seen.len(), 2);
+}
+
+#[test]
+fn switches_and_ports_that_come_are_asked_at_once() {
+    let mut w = World::new();
+    w.run(40 * SECONDS);
+    w.sent.clear();
+    w.input(&Input::Device { device: "leaf1", connected: true });
+    let at: Vec<&PortRef> = w.sent.iter().map(|(_, at, _)| at).collect();
+    assert_eq!(at, [&p("leaf1", 1), &p("leaf1", 1), &p("leaf1", 2), &p("leaf1", 2)], "in both families");
+    w.sent.clear();
+    w.net.edge("leaf2", 2, 10);
+    w.input(&Input::Changed(Change::Topology));
+    let at: Vec<&PortRef> = w.sent.iter().map(|(_, at, _)| at).collect();
+    assert_eq!(at, [&p("leaf2", 2), &p("leaf2", 2)]);
+}
+
+#[test]
+fn a_dual_homed_host_gets_one_copy() {
+    let mut w = World::new();
+    let (one, other) = (p("leaf1", 1), p("leaf2", 1));
+    w.net.ports.get_mut(&one).unwrap().twin = Some(other.clone());
+    w.net.ports.get_mut(&other).unwrap().twin = Some(one.clone());
+    w.says(&one, 5, RecordKind::ToExclude, G, &[]);
+    w.says(&other, 5, RecordKind::IsExclude, G, &[]);
+    assert_eq!(w.members(G), [other.clone()], "it speaks through the other leg now");
+    w.says(&one, 5, RecordKind::ToInclude, G, &[]);
+    w.run(3 * SECONDS);
+    assert!(w.members(G).is_empty(), "a leave counts whichever way it comes");
+    w.says(&other, 5, RecordKind::ToExclude, G, &[]);
+    w.sent.clear();
+    w.input(&Input::Port { at: &other, up: false });
+    assert!(w.members(G).is_empty() && w.sent.iter().all(|(_, at, _)| *at == one) && !w.sent.is_empty());
+    assert_eq!(w.m.per_port.len(), 0);
 }
