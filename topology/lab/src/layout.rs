@@ -137,10 +137,12 @@ pub fn fabric_batch(spec: &LabSpec) -> Vec<String> {
         let (front, back, bridge) =
             (port_interface(spec, switch, *port), format!("u{number}-{port}"), format!("b{number}-{port}"));
         lines.push(format!("link add name {front} mtu {CABLE_MTU} type veth peer name {back} mtu {CABLE_MTU}"));
-        lines.push(format!("link add name {bridge} mtu {CABLE_MTU} type bridge mcast_snooping 0"));
+        lines.push(format!("link add name {bridge} mtu {CABLE_MTU} type bridge mcast_snooping 0 ageing_time 8640000"));
         let legs = (0..spec.links.len()).filter(|n| [&spec.links[*n].a, &spec.links[*n].b].contains(&hub));
         let legs = legs.map(|n| place(spec, n, hub).1);
         lines.extend(legs.chain([back.clone()]).map(|leg| format!("link set {leg} master {bridge}")));
+        // What comes back from the switch says nothing of where its sender is.
+        lines.push(format!("link set {back} type bridge_slave learning off"));
         up.extend([bridge, back, front].map(|name| format!("link set {name} up")));
     }
     for switch in &spec.switches {
@@ -314,7 +316,8 @@ mod tests {
             "link add name leg1 mtu 9000 index 100001 type veth peer name eth0 mtu 1500 address {mac} netns pergola.t.h1"
         ));
         has("link add name leaf1-2 mtu 9000 type veth peer name u0-2 mtu 9000");
-        has("link add name b0-2 mtu 9000 type bridge mcast_snooping 0");
+        has("link add name b0-2 mtu 9000 type bridge mcast_snooping 0 ageing_time 8640000");
+        has("link set u0-2 type bridge_slave learning off");
         for leg in ["leg1", "leg4", "u0-2"] {
             has(&format!("link set {leg} master b0-2"));
             has(&format!("link set {leg} up"));
