@@ -205,10 +205,18 @@ fn plan_flood(view: &View, switch: &SwitchName, vlan: VlanId, out: &mut Emitter<
             continue;
         }
         let (all, mask) = if v6 { V6_GROUPS } else { V4_GROUPS };
-        let key = |value, mask, priority| bridging::Key { vlan_id: vlan.get(), eth_dst: masked(mac(value), mac(mask)), priority };
+        let key = |value, mask, priority| bridging::Key {
+            vlan_id: vlan.get(),
+            eth_dst: masked(mac(value), mac(mask)),
+            priority,
+        };
         out.emit(switch, bridging::entry(key(all, mask, 2), bridging::Act::BridgeDrop {}), &cause);
         for (value, within) in FLOODED.iter().filter(|(value, _)| value.to_u64() & mask.to_u64() == all.to_u64()) {
-            out.emit(switch, bridging::entry(key(*value, *within, 3), bridging::Act::Flood { group: vlan.get() }), &cause);
+            out.emit(
+                switch,
+                bridging::entry(key(*value, *within, 3), bridging::Act::Flood { group: vlan.get() }),
+                &cause,
+            );
         }
     }
 }

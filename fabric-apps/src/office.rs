@@ -10,8 +10,7 @@ use pergola_plan::Unit;
 pub const FABRIC_VLAN: u16 = 0;
 
 /// How groups look on Ethernet, as address and mask (RFC 1112 6.4, RFC 2464 7).
-pub const V4_GROUPS: (MacAddr, MacAddr) =
-    (MacAddr([0x01, 0, 0x5e, 0, 0, 0]), MacAddr([0xff, 0xff, 0xff, 0x80, 0, 0]));
+pub const V4_GROUPS: (MacAddr, MacAddr) = (MacAddr([0x01, 0, 0x5e, 0, 0, 0]), MacAddr([0xff, 0xff, 0xff, 0x80, 0, 0]));
 pub const V6_GROUPS: (MacAddr, MacAddr) = (MacAddr([0x33, 0x33, 0, 0, 0, 0]), MacAddr([0xff, 0xff, 0, 0, 0, 0]));
 
 /// The routing domain's number in the pipeline. The default domain is 0; others follow from their name.

@@ -111,8 +111,14 @@ fn host_rules() -> Vec<Rule> {
     let mut rules = vec![
         v4(acl::Key { eth_type: is(ARP), priority: GENERAL, ..acl::ANY }),
         // Reports are for the querier alone (RFC 4541 2.1.1); MLD comes behind a hop-by-hop header (RFC 3810 5).
-        Rule::V4(acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), eth_dst: GROUP, priority: GENERAL, ..acl::ANY }, PUNT),
-        Rule::V6(acl_ipv6::Key { ip_proto: is(HOP_BY_HOP), eth_dst: GROUP, priority: GENERAL, ..acl_ipv6::ANY }, PUNT_V6),
+        Rule::V4(
+            acl::Key { eth_type: is(IPV4), ip_proto: is(IGMP), eth_dst: GROUP, priority: GENERAL, ..acl::ANY },
+            PUNT,
+        ),
+        Rule::V6(
+            acl_ipv6::Key { ip_proto: is(HOP_BY_HOP), eth_dst: GROUP, priority: GENERAL, ..acl_ipv6::ANY },
+            PUNT_V6,
+        ),
         Rule::V4(acl::Key { eth_type: is(ARP), eth_dst: GROUP, priority: QUESTION, ..acl::ANY }, PUNT),
     ];
     // Router and neighbour solicitation, and unasked advertisements (RFC 4861 4.1, 4.3, 4.4).

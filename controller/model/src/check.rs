@@ -93,7 +93,8 @@ impl Findings<'_> {
             Some(switch) if !switch.is_leaf() => self.invalid(field, port, "a port of a leaf"),
             Some(switch) => {
                 if self.front_port(field, port, switch)
-                    && let Some(link) = self.view.link_at(port) {
+                    && let Some(link) = self.view.link_at(port)
+                {
                     self.conflict(field, port, format!("a port that is no end of link {}", link.id));
                 }
             }

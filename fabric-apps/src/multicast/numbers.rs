@@ -18,9 +18,11 @@ pub enum Replication {
 
 /// Numbers below are the floods of VLANs.
 const FIRST: u16 = 0x1000;
+/// Numbers from here on BMv2 refuses.
+const END: u16 = 0x8000;
 /// So many things with one hash have numbers of their own.
-const ROOM: u16 = 4;
-const BUCKETS: u64 = 0xf000 / ROOM as u64;
+const ROOM: u16 = 8;
+const BUCKETS: u64 = ((END - FIRST) / ROOM) as u64;
 
 impl Replication {
     pub fn is_of(&self, of_vlan: VlanId, of_group: IpAddr) -> bool {
@@ -65,7 +67,7 @@ pub fn number(all: impl Iterator<Item = Replication>, of: &Replication) -> u16 {
     let mut before: Vec<Replication> = all.filter(|r| r < of && r.bucket() == bucket).collect();
     before.sort_unstable();
     before.dedup();
-    // More than four of thousands is hardly ever so; then two share a number, and the planner reports it.
+    // More than eight of thousands is hardly ever so; then two share a number, and the planner reports it.
     FIRST + bucket * ROOM + (before.len() as u16).min(ROOM - 1)
 }
 
@@ -89,6 +91,6 @@ mod tests {
         assert!(hashes.len() < all.len(), "some meet");
         let numbers: HashSet<u16> = all.iter().map(|r| number(all.iter().copied(), r)).collect();
         assert_eq!(numbers.len(), all.len());
-        assert!(numbers.iter().all(|n| *n >= FIRST));
+        assert!(numbers.iter().all(|n| (FIRST..END).contains(n)));
     }
 }

@@ -61,7 +61,8 @@ impl Tree {
             })
             .collect();
         let used = |leaf: &SwitchName, link: &UpLink| {
-            charges.iter().any(|(to, spine)| *spine == link.spine && to != leaf) || charges.get(leaf) == Some(&link.spine)
+            charges.iter().any(|(to, spine)| *spine == link.spine && to != leaf)
+                || charges.get(leaf) == Some(&link.spine)
         };
         let ups = reach
             .into_iter()

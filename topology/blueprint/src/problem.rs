@@ -57,11 +57,8 @@ impl Problems {
                 let column = problem.at.column.saturating_sub(1) as usize;
                 let from = column.saturating_sub(SHOWN / 2);
                 let text: String = text.chars().skip(from).take(SHOWN).collect();
-                let indent: String = text
-                    .chars()
-                    .take(column - from)
-                    .map(|c| if c == '\t' { '\t' } else { ' ' })
-                    .collect();
+                let indent: String =
+                    text.chars().take(column - from).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
                 out.push_str(&format!("{line:>5} | {text}\n      | {indent}^\n"));
             }
         }

@@ -90,10 +90,8 @@ fn diff_orders_changes_and_names_fields() {
 #[test]
 fn a_switch_that_is_given_no_address_stays_where_it_is() {
     let written = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {}\n  leaf2: {}\n";
-    let placed = written.replace(
-        "leaf1: {}",
-        "leaf1: {p4runtime: \"127.0.0.1:50001\", gnmi: \"127.0.0.1:50002\", target: other}",
-    );
+    let placed = written
+        .replace("leaf1: {}", "leaf1: {p4runtime: \"127.0.0.1:50001\", gnmi: \"127.0.0.1:50002\", target: other}");
     let (written, placed) = (parse(written).unwrap(), parse(&placed).unwrap());
     assert_eq!(diff(placed.view().intents(), written.view().intents()), []);
     let moved = "site: {name: t, plaintext: lab}\nswitches:\n  leaf1: {p4runtime: \"127.0.0.1:6\"}\n  leaf2: {}\n";

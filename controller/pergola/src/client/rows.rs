@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use pergola_model::{
-    AccessDevice, CablingFault, DeviceState, GroupMembers, HostIntent, HostKey, HostLocation, Kind, Link, LinkState, MulticastGroup,
-    Policy, Port, PortMode, PortState, Route, RouteTarget, Rule, RuleAction, Site, Subnet, Switch,
+    AccessDevice, CablingFault, DeviceState, GroupMembers, HostIntent, HostKey, HostLocation, Kind, Link, LinkState,
+    MulticastGroup, Policy, Port, PortMode, PortState, Route, RouteTarget, Rule, RuleAction, Site, Subnet, Switch,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;

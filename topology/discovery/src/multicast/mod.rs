@@ -17,8 +17,8 @@ use crate::wire::group::{
 };
 use crate::wire::ip::{Ip, PROTO_ICMP6, PROTO_IGMP};
 use crate::wire::{ETH_IPV4, ETH_IPV6, Tags};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use pergola_model::is_link_group;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 

@@ -154,9 +154,8 @@ fn listed_sources_and_their_end() {
         ("ff3e::1".parse().unwrap(), "2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
     w.says(&p("leaf1", 1), 5, RecordKind::Allow, g, &[s1, s2]);
     let at = vec![p("leaf1", 1)];
-    let members = |sources| {
-        Observation::Members(Members { device: "leaf1".into(), vlan: 10, group: g, any: vec![], sources })
-    };
+    let members =
+        |sources| Observation::Members(Members { device: "leaf1".into(), vlan: 10, group: g, any: vec![], sources });
     assert_eq!(w.seen, [members(vec![(s1, at.clone()), (s2, at.clone())])]);
     w.says(&p("leaf1", 1), 5, RecordKind::Block, g, &[s1]);
     w.run(3 * SECONDS);
