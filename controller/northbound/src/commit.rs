@@ -29,6 +29,7 @@ const VIEW_LIMIT: Duration = Duration::from_secs(10);
 pub enum Demand {
     Nothing,
     Missing,
+    There,
     /// The revision of the last change.
     At(u64),
 }
@@ -247,6 +248,7 @@ impl Committer {
                     false => 0,
                 };
                 match demand {
+                    Demand::There if revision == 0 => return Ok(Verdict::Refused(stale(&key, revision))),
                     Demand::Missing if revision > 0 => return Ok(Verdict::Refused(stale(&key, revision))),
                     Demand::At(wanted) if *wanted != revision => return Ok(Verdict::Refused(stale(&key, revision))),
                     _ => {}

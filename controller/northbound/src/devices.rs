@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use pergola_engine::DeviceInfo;
@@ -75,7 +76,12 @@ pub struct Which {
     counters: bool,
 }
 
-pub async fn entries(State(api): State<Api>, Path(name): Path<String>, Query(which): Query<Which>) -> Answer {
+pub async fn entries(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Answer {
+    let Query(which) = which?;
     let (device, _) = device(&api, &name)?;
     let table = match &which.table {
         None => None,

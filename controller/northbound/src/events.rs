@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -27,11 +28,13 @@ pub struct Watch {
 
 pub async fn watch(
     State(api): State<Api>,
-    Query(watch): Query<Watch>,
+    watch: Result<Query<Watch>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let Query(watch) = watch?;
     let last = match headers.get("last-event-id").map(|v| v.to_str().unwrap_or_default()) {
-        None => watch.from,
+        // An empty one is what a stream without ids leaves (HTML, 9.2).
+        None | Some("") => watch.from,
         Some(text) => Some(text.parse().map_err(|_| {
             Problem::new(400, "a header is wrong").errors(vec![FieldError {
                 path: "Last-Event-ID".into(),

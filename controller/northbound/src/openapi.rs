@@ -117,7 +117,7 @@ fn problem_schema() -> Value {
 }
 
 fn others() -> Map<String, Value> {
-    let yaml = json!({ "application/yaml": { "schema": { "type": "string" } } });
+    let yaml = json!({ "application/yaml": { "schema": { "type": "object" } } });
     let any = json!({ "description": "The answer",
         "content": { "application/json": { "schema": { "type": "object" } } } });
     let text = json!({ "description": "Text", "content": { "text/plain": { "schema": { "type": "string" } } } });

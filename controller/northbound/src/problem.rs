@@ -1,5 +1,6 @@
 //! Errors as problem+json (RFC 9457), each with the path of the field, what was found and what is allowed.
 
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -92,6 +93,12 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejected: QueryRejection) -> Self {
+        Problem::new(rejected.status().as_u16(), "the query is wrong").detail(rejected.body_text())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Resources one by one. The ETag is the revision of the last change; `If-Match` and `If-None-Match: *` make a write
-//! conditional (RFC 9110 13.1). Putting what is there already changes nothing.
+//! conditional (RFC 9110 13.1), `If-Match: *` to what is there. Putting what is there already changes nothing.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -66,11 +66,13 @@ fn demand(headers: &HeaderMap) -> Result<Demand, Problem> {
         (None, None) => Ok(Demand::Nothing),
         (None, Some(star)) if star == "*" => Ok(Demand::Missing),
         (None, Some(other)) => Err(bad("If-None-Match", &other, "*")),
-        (Some(tag), None) => tag
-            .trim_matches('"')
-            .parse()
-            .map(Demand::At)
-            .map_err(|_| bad("If-Match", &tag, "the ETag of an earlier answer")),
+        (Some(star), None) if star == "*" => Ok(Demand::There),
+        (Some(tag), None) => match tag.trim_matches('"').parse() {
+            Ok(revision) => Ok(Demand::At(revision)),
+            // A tag that we never gave: nothing has it.
+            Err(_) if tag.contains('"') => Ok(Demand::At(0)),
+            Err(_) => Err(bad("If-Match", &tag, "the ETag of an earlier answer, or *")),
+        },
         (Some(_), Some(other)) => Err(bad("If-None-Match", &other, "not beside If-Match")),
     }
 }
@@ -103,7 +105,7 @@ pub async fn put(
 ) -> Answer {
     let kind = kind(&kind_name)?;
     if !kind.is_intent() {
-        return Err(observed(kind));
+        return Ok(observed(kind));
     }
     let body = body.map_err(|rejected| {
         Problem::new(rejected.status().as_u16(), "the body was not taken").detail(rejected.body_text())
@@ -129,8 +131,9 @@ pub async fn put(
     })
 }
 
-fn observed(kind: Kind) -> Problem {
-    Problem::new(405, "observations are not written").detail(format!("{kind} is what the network shows"))
+fn observed(kind: Kind) -> Response {
+    let problem = Problem::new(405, "observations are not written").detail(format!("{kind} is what the network shows"));
+    ([(header::ALLOW, "GET, HEAD")], problem).into_response()
 }
 
 pub async fn delete(
@@ -140,7 +143,7 @@ pub async fn delete(
 ) -> Answer {
     let kind = kind(&kind_name)?;
     if !kind.is_intent() {
-        return Err(observed(kind));
+        return Ok(observed(kind));
     }
     let key = Key::new(kind, &name);
     let demand = demand(&headers)?;

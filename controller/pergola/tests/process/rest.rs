@@ -11,6 +11,7 @@ struct Answer {
     status: u16,
     kind: String,
     etag: String,
+    allow: String,
     body: Value,
 }
 
@@ -28,8 +29,9 @@ impl Controller {
         .unwrap();
         let header = |name: &str| answer.headers().get(name).map_or(String::new(), |v| v.to_str().unwrap().to_owned());
         let (status, kind, etag) = (answer.status().as_u16(), header("content-type"), header("etag"));
+        let allow = header("allow");
         let text = answer.body_mut().read_to_string().unwrap();
-        Answer { status, kind, etag, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+        Answer { status, kind, etag, allow, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
     }
 
     fn put(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
@@ -82,6 +84,12 @@ fn writes_are_idempotent_and_conditional() {
     let stale = Controller::refused(&controller.put(path, &[("if-match", &first.etag)], &subnet("red", 12)), 412);
     assert!(stale.contains(changed.etag.trim_matches('"')), "says where it is: {stale}");
     assert_eq!(controller.get(path).body["vlan"], 11);
+    for never in ["\"anything\"", "W/\"1\"", "\"0\""] {
+        Controller::refused(&controller.put(path, &[("if-match", never)], &subnet("red", 12)), 412);
+    }
+    Controller::refused(&controller.put(path, &[("if-match", "anything")], &subnet("red", 12)), 400);
+    Controller::refused(&controller.put("/api/v1/subnet/new", &[("if-match", "*")], &subnet("new", 12)), 412);
+    assert_eq!(controller.put(path, &[("if-match", "*")], &subnet("red", 11)).etag, changed.etag);
     Controller::refused(&controller.call("DELETE", path, &[("if-match", &first.etag)], ""), 412);
     assert_eq!(controller.call("DELETE", path, &[("if-match", &changed.etag)], "").status, 204);
     Controller::refused(&controller.get(path), 404);
@@ -110,7 +118,12 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     let text = Controller::refused(&controller.call("DELETE", "/api/v1/switch/leaf1", &[], ""), 422);
     assert!(text.contains("leaf1/3"), "who needs it: {text}");
     Controller::refused(&controller.put("/api/v1/gadget/pink", &[], &subnet("pink", 77)), 404);
-    Controller::refused(&controller.put("/api/v1/port-state/leaf1-1", &[], &json!({})), 405);
+    let answer = controller.put("/api/v1/port-state/leaf1-1", &[], &json!({}));
+    Controller::refused(&answer, 405);
+    assert_eq!(answer.allow, "GET, HEAD");
+    for query in ["devices/leaf1/entries?colour=pink", "devices/leaf1/entries?counters=7", "watch?from=x"] {
+        Controller::refused(&controller.get(&format!("/api/v1/{query}")), 400);
+    }
     Controller::refused(&controller.get("/api/v1/devices/leaf9"), 404);
     Controller::refused(&controller.get("/nowhere"), 404);
     let bad = site.replace("vlan: 30", "vlan: 20");
