@@ -1,6 +1,7 @@
 //! BMv2's `simple_switch_grpc` in place of our switch. It has no gNMI: what is known of links is known by LLDP.
 
 use super::*;
+use pergola_lab::{ProcessState, ProcessStatus};
 
 /// Whether BMv2 is there. Without it the test does not run, and says so.
 fn is_installed() -> bool {
@@ -75,6 +76,19 @@ fn a_fabric_of_bmv2_switches_works_breaks_and_heals() {
     let report = probe.stop().unwrap();
     eprintln!("a cut and its mending: {report}");
     assert!(report.lost < 10_000, "{report}");
+
+    // A leaf dies under traffic: for its neighbours, BMv2 too, it was the only way there, and they live on.
+    let probe = stream(&lab, "h1", "h4");
+    flowing(&probe, 200);
+    lab.kill("leaf2", Kill::PowerOff).unwrap();
+    let called = || api(&lab).get("devices/leaf2").unwrap()["connected"] == true;
+    wait_until("leaf2 is missed", LIMIT, || (!called()).then_some(())).unwrap();
+    let report = probe.stop().unwrap();
+    assert!(report.lost > 100, "the stream went on: {report}");
+    let dead = |p: &&ProcessStatus| p.state == ProcessState::Died;
+    assert_eq!(lab.status().unwrap().processes.iter().find(dead), None);
+    lab.restart("leaf2").unwrap();
+    links(&lab, 4);
 
     // A switch without power comes back empty.
     lab.kill("spine1", Kill::PowerOff).unwrap();
