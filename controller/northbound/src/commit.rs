@@ -122,6 +122,10 @@ impl Guards {
         Guards { all: at(0), base: at(1) }
     }
 
+    fn newest(self) -> u64 {
+        self.all.max(self.base)
+    }
+
     fn gets() -> Vec<Op> {
         vec![Op::get(GUARD), Op::get(BASE)]
     }
@@ -209,6 +213,10 @@ impl Committer {
                     Some(first) => waiting.push(first),
                     None => return,
                 }
+            }
+            // What comes while the last commit is planned goes into this one, which needs that plan anyway.
+            if let Some(guards) = self.guards {
+                let _ = tokio::time::timeout(VIEW_LIMIT, self.engine.wait_planned(guards.newest())).await;
             }
             while waiting.len() < GROUP
                 && let Ok(next) = from.try_recv()
@@ -309,7 +317,7 @@ impl Committer {
             None => Guards::found(&self.store.txn(Txn { ops: Guards::gets(), ..Txn::default() }).await?),
         };
         self.guards = Some(guards);
-        let newest = guards.all.max(guards.base);
+        let newest = guards.newest();
         let seen = tokio::time::timeout(VIEW_LIMIT, self.engine.wait_planned(newest)).await;
         if seen.is_err() {
             let text = format!("the store is at revision {newest}, this controller at {}", self.engine.revision());
