@@ -27,7 +27,7 @@ impl App for Bridging {
         for p in view.ports() {
             port_units(p, out);
         }
-        out.extend(view.hosts().map(|h| unit(HOST, &h.key.to_string())));
+        out.extend(view.hosts().map(|h| Unit::host(HOST, h.key)));
     }
 
     fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
@@ -39,7 +39,7 @@ impl App for Bridging {
                     if let Some(p) = view.port(&id) {
                         port_units(p, out);
                     }
-                    out.extend(view.hosts_at(&id).map(|h| unit(HOST, &h.key.to_string())));
+                    out.extend(view.hosts_at(&id).map(|h| Unit::host(HOST, h.key)));
                 }
             }
             // A port that becomes a fabric port, or stops being one.
@@ -64,14 +64,14 @@ impl App for Bridging {
                 let Ok(name) = name.parse() else { return };
                 for view in [old, new] {
                     if let Some(h) = view.host_intent(&name) {
-                        out.insert(unit(HOST, &HostKey::new(h.mac, h.vlan).to_string()));
+                        out.insert(Unit::host(HOST, HostKey::new(h.mac, h.vlan)));
                     }
                 }
             }
-            Kind::HostLocation => out.insert(unit(HOST, name)),
+            Kind::HostLocation => out.extend(name.parse().ok().map(|key| Unit::host(HOST, key))),
             Kind::PortState => {
                 let Ok(id) = name.parse::<PortId>() else { return };
-                out.extend(new.hosts_at(&id).map(|h| unit(HOST, &h.key.to_string())));
+                out.extend(new.hosts_at(&id).map(|h| Unit::host(HOST, h.key)));
             }
             Kind::Switch => {
                 let Ok(name) = name.parse::<SwitchName>() else { return };
@@ -80,7 +80,7 @@ impl App for Bridging {
                         port_units(p, out);
                     }
                     for (_, h) in view.hosts_on(&name) {
-                        out.insert(unit(HOST, &h.key.to_string()));
+                        out.insert(Unit::host(HOST, h.key));
                     }
                 }
             }
@@ -101,8 +101,8 @@ impl App for Bridging {
                     plan_flood(view, &switch, vlan, out);
                 }
             }
-            (HOST, UnitId::Name(name)) => {
-                if let Some(h) = name.parse().ok().and_then(|key| view.host(&key)) {
+            (HOST, UnitId::Host(key)) => {
+                if let Some(h) = view.host(key) {
                     plan_host(view, h, out);
                 }
             }

@@ -12,7 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pergola_model::{AnyResource, HostLocation, LearnedFrom, MacAddr, Route, RouteTarget, VlanId};
+use pergola_etcd_members::Members;
+use pergola_model::{AnyResource, HostLocation, Kind, LearnedFrom, MacAddr, Route, RouteTarget, VlanId};
 use pergola_store::etcd::EtcdOptions;
 use pergola_store::{EtcdStore, Op, Store, Txn};
 
@@ -42,32 +43,6 @@ fn start(program: impl AsRef<std::ffi::OsStr>, args: &[String], log: &Path) -> P
     let log = std::fs::File::create(log).unwrap();
     let command = Command::new(program).args(args).stdout(Stdio::null()).stderr(log).spawn();
     Process(command.unwrap())
-}
-
-fn etcd(folder: &Path) -> (Vec<Process>, Vec<String>) {
-    let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-    let urls: Vec<String> = ports.iter().map(|(c, _)| format!("http://127.0.0.1:{c}")).collect();
-    let peers: Vec<String> = ports.iter().map(|(_, p)| format!("http://127.0.0.1:{p}")).collect();
-    let all: Vec<String> = peers.iter().enumerate().map(|(i, p)| format!("m{i}={p}")).collect();
-    let members = (0..3).map(|i| {
-        let args: Vec<String> = [
-            ("--name", format!("m{i}")),
-            ("--data-dir", folder.join(format!("m{i}")).display().to_string()),
-            ("--listen-client-urls", urls[i].clone()),
-            ("--advertise-client-urls", urls[i].clone()),
-            ("--listen-peer-urls", peers[i].clone()),
-            ("--initial-advertise-peer-urls", peers[i].clone()),
-            ("--initial-cluster", all.join(",")),
-            ("--heartbeat-interval", "50".into()),
-            ("--election-timeout", "500".into()),
-            ("--logger", "zap".into()),
-        ]
-        .into_iter()
-        .flat_map(|(name, value)| [name.to_owned(), value])
-        .collect();
-        start("etcd", &args, &folder.join(format!("m{i}.log")))
-    });
-    (members.collect(), urls)
 }
 
 /// A connection that is kept.
@@ -130,6 +105,55 @@ fn memory(process: &Process) -> (u64, u64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
+/// Processor time of a process so far, in hundredths of a second (proc(5), stat).
+fn worked(process: &Process) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum()
+}
+
+/// Waits until a process has nothing to do any more: after it is ready, its packet machines take in what was known.
+fn rest(process: &Process) {
+    let mut before = worked(process);
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = worked(process);
+        if now < before + 5 {
+            return;
+        }
+        before = now;
+    }
+}
+
+/// What 64 clients write in five seconds, spread over these controllers: changes a second.
+fn rate(at: &[SocketAddr], resource: impl Fn(u32) -> AnyResource + Sync, first: u32) -> f64 {
+    let (next, done) = (AtomicUsize::new(first as usize), AtomicUsize::new(0));
+    let (began, limit) = (Instant::now(), Duration::from_secs(5));
+    std::thread::scope(|scope| {
+        for n in 0..CLIENTS {
+            let (next, done, resource, at) = (&next, &done, &resource, at[n % at.len()]);
+            scope.spawn(move || {
+                let mut client = Client::connect(at).unwrap();
+                while began.elapsed() < limit {
+                    let resource = resource(next.fetch_add(1, Ordering::Relaxed) as u32);
+                    let path = format!("/api/v1/{}/{}", resource.kind(), resource.name());
+                    let (status, _, answer) = client.ask("PUT", &path, &resource.to_json().to_string()).unwrap();
+                    assert!(matches!(status, 200 | 201), "{answer}");
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Ports, which checks of other intents look at: 400 of them, over and over with another speed.
+fn port(n: u32) -> AnyResource {
+    let id = format!("leaf{}/{}", 1 + n % 4, 100 + n / 4 % 100);
+    let body = format!(r#"{{"id": "{id}", "speed_bps": {}}}"#, 1_000_000 + n);
+    AnyResource::deserialize(Kind::Port, &mut serde_json::Deserializer::from_str(&body)).unwrap()
+}
+
 fn route(n: u32) -> AnyResource {
     let [_, a, b, c] = (n << 2).to_be_bytes();
     let prefix = format!("100.{}.{b}.{c}/30", 64 + a).parse().unwrap();
@@ -164,7 +188,8 @@ fn main() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (_members, urls) = etcd(folder.path());
+    let members = Members::start(folder.path(), 3, "http", &[]).unwrap();
+    let urls = members.urls();
     let cluster = format!("etcd={}", urls.join(","));
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../topology/blueprint/examples/2x4-paired.yaml");
     let controller = |name: &str| {
@@ -198,6 +223,11 @@ fn main() {
         println!("{name}: started and planned in {:.2?}, {now} MB resident, {most} MB at most", began.elapsed());
         nodes.push((process, listen, client));
     }
+    for ((process, ..), name) in nodes.iter().zip(["c1", "c2", "c3"]) {
+        rest(process);
+        let (now, most) = memory(process);
+        println!("{name}: at rest {now} MB resident, {most} MB at most");
+    }
 
     // One change until it is in every plan. The revision is read as fast as REST answers.
     let mut took = Vec::new();
@@ -225,45 +255,18 @@ fn main() {
     println!("one change in every replica's plan: median {:.1?}, 99 % {:.1?}", took[100], took[197]);
 
     // Intents a second.
-    let next = AtomicUsize::new(INTENTS as usize + 1000);
-    let began = Instant::now();
-    let limit = Duration::from_secs(5);
-    let done = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for n in 0..CLIENTS {
-            let (next, done, at) = (&next, &done, nodes[n % nodes.len()].1);
-            scope.spawn(move || {
-                let mut client = Client::connect(at).unwrap();
-                while began.elapsed() < limit {
-                    let resource = route(next.fetch_add(1, Ordering::Relaxed) as u32);
-                    let path = format!("/api/v1/route/{}", resource.name());
-                    let (status, _, answer) = client.ask("PUT", &path, &resource.to_json().to_string()).unwrap();
-                    assert_eq!(status, 201, "{answer}");
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    let rate = done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
-    println!("intents over REST, {CLIENTS} clients on three controllers: {rate:.0}/s");
-    let one = nodes[0].1;
-    let done = AtomicUsize::new(0);
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            let (next, done) = (&next, &done);
-            scope.spawn(move || {
-                let mut client = Client::connect(one).unwrap();
-                while began.elapsed() < limit {
-                    let resource = route(next.fetch_add(1, Ordering::Relaxed) as u32);
-                    let path = format!("/api/v1/route/{}", resource.name());
-                    let (status, _, answer) = client.ask("PUT", &path, &resource.to_json().to_string()).unwrap();
-                    assert_eq!(status, 201, "{answer}");
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    let rate = done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
-    println!("intents over REST, {CLIENTS} clients on one controller: {rate:.0}/s");
+    let all: Vec<SocketAddr> = nodes.iter().map(|n| n.1).collect();
+    let spread = rate(&all, route, INTENTS + 1000);
+    println!("routes over REST, {CLIENTS} clients on three controllers: {spread:.0}/s");
+    let one = rate(&all[..1], route, INTENTS + 100_000);
+    println!("routes over REST, {CLIENTS} clients on one controller: {one:.0}/s");
+    let spread = rate(&all, port, 0);
+    println!("ports over REST, {CLIENTS} clients on three controllers: {spread:.0}/s");
+    let one = rate(&all[..1], port, 1_000_000);
+    println!("ports over REST, {CLIENTS} clients on one controller: {one:.0}/s");
+    for ((process, ..), name) in nodes.iter().zip(["c1", "c2", "c3"]) {
+        rest(process);
+        let (now, most) = memory(process);
+        println!("{name}: after all that {now} MB resident, {most} MB at most");
+    }
 }

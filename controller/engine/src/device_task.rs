@@ -215,14 +215,14 @@ impl Task {
         let now = self.around.clock.now();
         let roles = &self.around.roles;
         self.device.take_role(&self.role, &role, roles.epoch(), roles.standby_id(), now);
-        let begins = role.is_master() && !self.role.is_master();
+        let begins = role.since.filter(|since| self.role.since != Some(*since));
         // Between two masters nobody says what happens.
-        let takes_over = begins && self.had_master;
+        let takes_over = begins.is_some() && self.had_master;
         self.had_master |= role != DeviceRole::default();
         self.role = role;
-        if begins {
+        if let Some(since) = begins {
             tracing::info!(device = %self.name, takes_over, "master");
-            self.around.packets.send(PacketEvent::Master { name: self.name.as_str().into(), takes_over });
+            self.around.packets.send(PacketEvent::Master { name: self.name.as_str().into(), since, takes_over });
             self.around.observer.put(self.state());
         }
         self.around.observer.release();

@@ -19,16 +19,16 @@ use pergola_model::{Key, Switch, SwitchName, View};
 use pergola_pipeline::{Entity, EntityKey};
 use pergola_plan::{Conflict, Explanation, PlanStats, Planner, Problem};
 use pergola_southbound::{DirectCount, Fault};
-use pergola_store::Store;
 use pergola_store::mastership::{self, Device, Timing};
-use tokio::sync::{mpsc, oneshot, watch};
+use pergola_store::{Piece, Store};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::config::EngineConfig;
 use crate::device_task::{DeviceReport, ToDevice};
 use crate::observe::Observer;
 use crate::packets::{Alarms, MachineCounters, PacketEvent, PacketThread, Packets};
-use crate::planning::{PlanStatus, PlanTimes, Planning, Shared, ToPlanning};
+use crate::planning::{PARTS_ON_THE_WAY, PlanStatus, PlanTimes, Planning, Shared, ToPlanning};
 use crate::record::Recorder;
 use crate::relay::Relay;
 use crate::roles::{DeviceRole, Roles};
@@ -142,11 +142,17 @@ impl Engine {
             planning.run(from);
         })?;
 
-        let mut followed = pergola_store::follow(config.store.clone(), "");
+        let mut followed = pergola_store::follow_in_pieces(config.store.clone(), "");
         let to = to_planning.clone();
+        let leaves = Arc::new(Semaphore::new(PARTS_ON_THE_WAY));
         let follower = tokio::spawn(async move {
             while let Some(next) = followed.next().await {
-                if to.send(ToPlanning::Store(next)).is_err() {
+                let leave = match next {
+                    // Never closed.
+                    Piece::Part { .. } => leaves.clone().acquire_owned().await.ok(),
+                    _ => None,
+                };
+                if to.send(ToPlanning::Store(next, leave)).is_err() {
                     return;
                 }
             }

@@ -8,6 +8,7 @@ mod config;
 pub mod device;
 mod device_task;
 mod engine;
+mod memory;
 mod observe;
 mod packets;
 mod planning;

@@ -35,9 +35,10 @@ pub(crate) enum PacketEvent {
         name: Arc<str>,
         connected: bool,
     },
-    /// We are the master of a device now; `takes_over` when somebody was before.
+    /// We are the master of a device now, since this revision; `takes_over` when somebody was before.
     Master {
         name: Arc<str>,
+        since: u64,
         takes_over: bool,
     },
     /// The View moved on; `None` is the first one, or one too different to say.
@@ -126,7 +127,9 @@ impl PacketThread {
                     let input = Input::Device { device: &name, connected };
                     self.machines.handle(&input, &ViewNet(&view), now, &mut out);
                 }
-                Some(PacketEvent::Master { name, takes_over }) => {
+                Some(PacketEvent::Master { name, since, takes_over }) => {
+                    let input = Input::Master { device: &name, term: since };
+                    self.machines.handle(&input, &ViewNet(&view), now, &mut out);
                     if takes_over {
                         taken.insert(name);
                     }

@@ -10,12 +10,13 @@ use pergola_model::{Change, ChangedKey, Key, Kind, Switch, SwitchName, View};
 use pergola_plan::{DeviceDelta, PlanDelta, Planner};
 use pergola_southbound::gnmi::PortAdmin;
 use pergola_store::mastership::{self, Device};
-use pergola_store::{Batch, Followed, Listing};
-use tokio::sync::{mpsc, watch};
+use pergola_store::{Batch, Listing, Piece};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::clock::Clock;
 use crate::config::{CallError, EngineConfig, PipelineOf, calls, reconcile_config};
 use crate::device_task::{self, DeviceHandle, DeviceReport, Surroundings, ToDevice};
+use crate::memory;
 use crate::observe::Observer;
 use crate::packets::{Outlets, PacketEvent, Packets};
 use crate::reconcile::ReconcileConfig;
@@ -64,12 +65,18 @@ impl PlanTimes {
 
 /// What the planning thread is told.
 pub(crate) enum ToPlanning {
-    Store(Followed),
+    /// With the leave to be on the way, which goes back when it is taken in.
+    Store(Piece, Option<OwnedSemaphorePermit>),
     Stop,
 }
 
+/// Parts of a snapshot that are on the way at most: the next one comes while one is taken in, and no more memory is used.
+pub(crate) const PARTS_ON_THE_WAY: usize = 2;
+
 pub(crate) struct Planning {
     view: View,
+    /// A snapshot that is still coming.
+    coming: View,
     shown: Arc<RwLock<View>>,
     planner: Arc<Mutex<Planner>>,
     devices: BTreeMap<SwitchName, Result<DeviceHandle, (Arc<Switch>, String)>>,
@@ -106,6 +113,7 @@ impl Planning {
     pub fn new(config: &EngineConfig, shared: Shared) -> Planning {
         Planning {
             view: View::default(),
+            coming: View::default(),
             shown: shared.shown,
             planner: shared.planner,
             devices: BTreeMap::new(),
@@ -131,16 +139,23 @@ impl Planning {
             let mut next = Some(message);
             // Revisions that wait already are planned together.
             while let Some(message) = next {
-                if let ToPlanning::Store(news) = &message {
+                if let ToPlanning::Store(news, _) = &message {
                     self.record.store(self.clock.now(), news);
                 }
                 match message {
-                    ToPlanning::Store(Followed::Batch(batch)) => batches.push(batch),
-                    ToPlanning::Store(Followed::Snapshot(listing)) => {
-                        batches.clear();
-                        self.snapshot(&listing);
+                    ToPlanning::Store(Piece::Batch(batch), _) => batches.push(batch),
+                    ToPlanning::Store(Piece::Part { listing, first, last }, leave) => {
+                        if first {
+                            self.coming = View::default();
+                        }
+                        self.part(listing);
+                        drop(leave);
+                        if last {
+                            batches.clear();
+                            self.snapshot();
+                        }
                     }
-                    ToPlanning::Store(Followed::Interrupted(error)) => {
+                    ToPlanning::Store(Piece::Interrupted(error), _) => {
                         tracing::warn!(%error, "the store cannot be followed; the last known state stays");
                     }
                     ToPlanning::Stop => return,
@@ -153,21 +168,26 @@ impl Planning {
         }
     }
 
-    fn snapshot(&mut self, listing: &Listing) {
-        let started = Instant::now();
-        let mut view = View::default();
+    /// Takes in a part of a snapshot.
+    fn part(&mut self, listing: Listing) {
         let resources = listing.entries.iter().filter(|e| is_resource(&e.key));
         let puts: Vec<Change<'_>> = resources.map(|e| Change { key: &e.key, value: Some(&e.value) }).collect();
-        for (key, error) in view.apply(listing.revision, &puts).refused {
+        for (key, error) in self.coming.apply(listing.revision, &puts).refused {
             tracing::error!(%key, %error, "the store holds something that is no resource");
         }
-        self.view = view;
+    }
+
+    /// The snapshot is whole.
+    fn snapshot(&mut self) {
+        let started = Instant::now();
+        self.view = std::mem::take(&mut self.coming);
         let delta = self.planner.lock().plan_all(&self.view);
         self.times.record(started.elapsed());
         self.planned(&delta);
         // Before any switch is called: what it says of its ports must come after what was known of them.
         self.tell_packets(None);
         self.hand_out(delta, true);
+        memory::give_back();
         self.publish();
     }
 

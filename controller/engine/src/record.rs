@@ -20,13 +20,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use pergola_model::{Change, ChangedKey, SwitchName, View};
 use pergola_plan::{App, PlanDelta, Planner};
 use pergola_southbound::Nanos;
-use pergola_store::Followed;
+use pergola_store::Piece;
 use pergola_store::mastership::Role;
 
 use crate::packets::PacketEvent;
 use crate::planning::is_resource;
 
-const MAGIC: &[u8] = b"PERGOLA-RECORD 1\n";
+const MAGIC: &[u8] = b"PERGOLA-RECORD 2\n";
 /// How a recording's name ends.
 pub const EXTENSION: &str = "pergola-record";
 /// A longer record is damage.
@@ -75,16 +75,17 @@ impl Recorder {
         let _ = to.send(fields.0);
     }
 
-    pub fn store(&self, now: Nanos, news: &Followed) {
+    pub fn store(&self, now: Nanos, news: &Piece) {
         match news {
-            Followed::Snapshot(listing) => self.send(SNAPSHOT, now, |f| {
+            Piece::Part { listing, first, last } => self.send(SNAPSHOT, now, |f| {
                 f.number(listing.revision);
+                f.0.push(u8::from(*first) | u8::from(*last) << 1);
                 for entry in listing.entries.iter().filter(|e| is_resource(&e.key)) {
                     f.bytes(entry.key.as_bytes());
                     f.bytes(&entry.value);
                 }
             }),
-            Followed::Batch(batch) => self.send(BATCH, now, |f| {
+            Piece::Batch(batch) => self.send(BATCH, now, |f| {
                 f.number(batch.revision);
                 for event in batch.events.iter().filter(|e| is_resource(e.key())) {
                     f.bytes(event.key().as_bytes());
@@ -92,7 +93,7 @@ impl Recorder {
                     f.bytes(event.entry().map_or(&[][..], |e| &e.value));
                 }
             }),
-            Followed::Interrupted(error) => self.send(INTERRUPTED, now, |f| f.bytes(error.to_string().as_bytes())),
+            Piece::Interrupted(error) => self.send(INTERRUPTED, now, |f| f.bytes(error.to_string().as_bytes())),
         }
     }
 
@@ -243,6 +244,8 @@ pub fn replay(path: &Path, apps: Vec<Arc<dyn App>>) -> Result<Replayed, ReplayEr
     }
     let mut planner: Planner = Planner::new(apps);
     let mut view = View::default();
+    // A snapshot that comes in parts.
+    let mut listed = View::default();
     let mut pending: Vec<(u64, Changes)> = Vec::new();
     let mut done = Replayed::default();
     let mut number = 0;
@@ -254,18 +257,24 @@ pub fn replay(path: &Path, apps: Vec<Arc<dyn App>>) -> Result<Replayed, ReplayEr
         done.last = fields.number().ok_or_else(|| damaged("it has no time"))?;
         let what = match kind {
             SNAPSHOT => {
-                let revision = fields.number().ok_or_else(|| damaged("a snapshot without a revision"))?;
+                let head = fields.number().zip(fields.byte());
+                let (revision, place) = head.ok_or_else(|| damaged("a snapshot without a revision"))?;
+                let (first, last) = (place & 1 == 1, place & 2 == 2);
                 let mut puts = Vec::new();
                 while !fields.0.is_empty() {
                     let entry = fields.text().zip(fields.bytes()).ok_or_else(|| damaged("an entry is cut short"))?;
                     puts.push((entry.0, Some(entry.1.to_vec())));
                 }
-                pending.clear();
-                view = View::default();
-                apply(&mut view, revision, &puts);
-                let found = digest(&planner.plan_all(&view));
-                // The digest of a snapshot comes next.
-                pending.push((found, Vec::new()));
+                if first {
+                    listed = View::default();
+                }
+                apply(&mut listed, revision, &puts);
+                if last {
+                    view = std::mem::take(&mut listed);
+                    let found = digest(&planner.plan_all(&view));
+                    // The digest of a snapshot comes next.
+                    pending = vec![(found, Vec::new())];
+                }
                 "snapshots"
             }
             BATCH => {

@@ -1,5 +1,6 @@
 //! Names of things people declare: short labels, safe in keys, URLs and interface names.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,8 +24,21 @@ fn check(what: &'static str, text: &str) -> Result<(), ValueError> {
 macro_rules! name {
     ($(#[$doc:meta])* $type:ident, $schema:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, PartialEq, Eq, Hash)]
         pub struct $type(Arc<str>);
+
+        impl Ord for $type {
+            /// Most names that are compared are one and the same text.
+            fn cmp(&self, other: &Self) -> Ordering {
+                if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+            }
+        }
+
+        impl PartialOrd for $type {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
+            }
+        }
 
         impl $type {
             /// Refuses what is not a DNS label in lower case.
@@ -35,6 +49,11 @@ macro_rules! name {
 
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The text without a copy.
+            pub fn shared(&self) -> Arc<str> {
+                self.0.clone()
             }
         }
 

@@ -264,6 +264,14 @@ resources! {
     GroupMembers(GroupMembers) = "group-members", false;
 }
 
+impl Kind {
+    /// Whether checks of other intents ([`View::check`](crate::View::check)) never look at one of this kind, so that two of
+    /// them can be checked and written at the same time.
+    pub const fn stands_apart(self) -> bool {
+        matches!(self, Kind::Route | Kind::Policy)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

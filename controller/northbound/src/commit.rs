@@ -1,9 +1,18 @@
 //! Writes of intents, in groups: what waits together is checked one after the other against the newest view, and what
 //! stands the check becomes one transaction.
 //!
-//! Every transaction rewrites the key [`GUARD`] under a compare of its last revision. So no intent changed between the
-//! check and the commit, whichever controller it was asked of; a group that lost a race is checked again. A request is
-//! refused only on a view that has everything committed before it was asked.
+//! No intent that a check looked at changes between the check and the commit, whichever controller it was asked of: every
+//! transaction rewrites [`GUARD`], and one that changes what checks of other intents look at rewrites [`BASE`] too.
+//!
+//! | a group that changes | commits if unchanged |
+//! |---|---|
+//! | only kinds that stand apart ([`Kind::stands_apart`]) | `BASE`, and whether its own keys are there |
+//! | anything else | `GUARD`, so every intent |
+//!
+//! So controllers that are given routes do not stand in one another's way. A group that lost a race is checked again. A
+//! request is refused only on a view that has everything committed before it was asked.
+//!
+//! [`Kind::stands_apart`]: pergola_model::Kind::stands_apart
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,15 +21,19 @@ use std::time::Duration;
 use pergola_blueprint::IntentChange;
 use pergola_engine::Engine;
 use pergola_model::{AnyResource, ChangeKind, ChangedKey, Key, View};
-use pergola_store::{Compare, Error, Op, OpResult, Store, Txn};
+use pergola_store::{Compare, Entry, Error, Limits, Op, OpResult, Store, Txn, TxnOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::Problem;
 
 /// Rewritten by every change of intents.
 pub const GUARD: &str = "~intents";
+/// Rewritten by every change of intents that checks of other intents look at.
+pub const BASE: &str = "~intents/base";
 /// Requests in one transaction, at most.
 const GROUP: usize = 256;
+/// Races that a group of kinds that stand apart may lose before it is guarded against every change.
+const PATIENCE: usize = 8;
 /// How long the view may take to show what is committed.
 const VIEW_LIMIT: Duration = Duration::from_secs(10);
 
@@ -73,7 +86,7 @@ impl Commits {
     /// Starts the task; must be called within a runtime. It ends when the last of these is dropped.
     pub fn spawn(engine: Arc<Engine>, store: Arc<dyn Store>) -> Commits {
         let (to, from) = mpsc::unbounded_channel();
-        tokio::spawn(Committer { engine, store, guard: None }.run(from));
+        tokio::spawn(Committer { engine, store, guards: None }.run(from));
         Commits(to)
     }
 
@@ -89,20 +102,101 @@ impl Commits {
 struct Committer {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
-    /// The guard's last revision as far as we know.
-    guard: Option<u64>,
+    /// The guards' last revisions as far as we know.
+    guards: Option<Guards>,
+}
+
+/// Revisions of the last change of [`GUARD`] and [`BASE`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Guards {
+    all: u64,
+    base: u64,
+}
+
+impl Guards {
+    /// From the answers to [`Guards::gets`].
+    fn found(outcome: &TxnOutcome) -> Guards {
+        let at = |i: usize| match outcome.results.get(i) {
+            Some(OpResult::Got(Some(entry))) => entry.mod_revision,
+            _ => 0,
+        };
+        Guards { all: at(0), base: at(1) }
+    }
+
+    fn newest(self) -> u64 {
+        self.all.max(self.base)
+    }
+
+    fn gets() -> Vec<Op> {
+        vec![Op::get(GUARD), Op::get(BASE)]
+    }
+}
+
+/// What becomes one transaction.
+struct Group {
+    limits: Limits,
+    /// Every change so far is of a kind that stands apart.
+    apart: bool,
+    ops: Vec<Op>,
+    /// What the view says of the keys that stand apart.
+    there: Vec<Compare>,
+    bytes: usize,
+}
+
+impl Group {
+    /// Guards and their compares.
+    const OWN_OPS: usize = 2;
+    const OWN_BYTES: usize = 512;
+
+    fn new(limits: Limits) -> Group {
+        Group { limits, apart: true, ops: Vec::new(), there: Vec::new(), bytes: Self::OWN_BYTES }
+    }
+
+    /// Takes the changes of a request, unless there are too many with it; of one alone the store says.
+    fn take(&mut self, ops: &[Op], there: Option<&Compare>) -> bool {
+        let bytes: usize = ops.iter().chain(there.map(|_| &ops[0])).map(Op::size_bytes).sum();
+        let fits = Self::OWN_OPS + self.ops.len() + ops.len() <= self.limits.max_ops
+            && self.there.len() + 2 <= self.limits.max_compares
+            && self.bytes + bytes <= self.limits.max_request_bytes;
+        if !fits && !self.ops.is_empty() {
+            return false;
+        }
+        self.bytes += bytes;
+        self.ops.extend_from_slice(ops);
+        self.apart &= there.is_some();
+        self.there.extend(there.cloned());
+        true
+    }
+
+    fn txn(self, guards: Guards, node: &str) -> Txn {
+        let mut txn = Txn { ops: vec![Op::put(GUARD, node.to_owned())], ..Txn::default() };
+        if self.apart {
+            txn.compares.push(Compare::at(BASE, guards.base));
+            txn.compares.extend(self.there);
+        } else {
+            txn.compares.push(Compare::at(GUARD, guards.all));
+            txn.ops.push(Op::put(BASE, node.to_owned()));
+        }
+        txn.ops.extend(self.ops);
+        txn.otherwise = Guards::gets();
+        txn
+    }
 }
 
 /// What one request comes to.
 enum Verdict {
     Write {
         ops: Vec<Op>,
+        /// Of a kind that stands apart: what has to be so of its key.
+        there: Option<Compare>,
         done: Made,
     },
     Done(Done),
     Refused(Problem),
     /// Writes what another of the group writes too.
     Later,
+    /// The view is behind the store.
+    Behind,
 }
 
 /// An answer without the revision of the commit.
@@ -121,6 +215,10 @@ impl Committer {
                     None => return,
                 }
             }
+            // What comes while the last commit is planned goes into this one, which needs that plan anyway.
+            if let Some(guards) = self.guards {
+                let _ = tokio::time::timeout(VIEW_LIMIT, self.engine.wait_planned(guards.newest())).await;
+            }
             while waiting.len() < GROUP
                 && let Ok(next) = from.try_recv()
             {
@@ -132,62 +230,57 @@ impl Committer {
 
     /// Commits as much of a group as goes together; the rest is given back.
     async fn group(&mut self, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+        // Set when keys are not as the view says although no intent has changed, or again and again: the store holds what is
+        // no resource.
+        let (mut whole, mut lost_races) = (false, 0);
         loop {
-            let asked = self.guard.is_none();
-            let (guard, mut view) = match self.current().await {
+            let asked = self.guards.is_none();
+            let (guards, mut view) = match self.current().await {
                 Ok(current) => current,
                 Err(problem) => return refuse(waiting, &problem),
             };
-            let limits = self.store.limits();
-            let mut txn =
-                Txn::new().when(Compare::at(GUARD, guard)).then(Op::put(GUARD, self.engine.node().to_string()));
-            let mut bytes = txn.size_bytes();
+            let mut group = Group::new(self.store.limits());
+            group.apart = !whole;
             let mut touched: HashSet<Key> = HashSet::new();
             let mut verdicts = Vec::with_capacity(waiting.len());
             for one in &waiting {
-                let mut verdict = match self.judge(&one.ask, &mut view, &mut touched).await {
+                let mut verdict = match self.judge(&one.ask, asked, &mut view, &mut touched).await {
                     Ok(verdict) => verdict,
                     Err(error) => Verdict::Refused(error.into()),
                 };
-                if let Verdict::Write { ops, .. } = &verdict {
-                    let size: usize = ops.iter().map(Op::size_bytes).sum();
-                    let alone = txn.ops.len() == 1;
-                    if !alone && (txn.ops.len() + ops.len() > limits.max_ops || bytes + size > limits.max_request_bytes)
-                    {
-                        verdict = Verdict::Later;
-                    } else {
-                        bytes += size;
-                        txn.ops.extend(ops.iter().cloned());
-                    }
+                if let Verdict::Write { ops, there, .. } = &verdict
+                    && !group.take(ops, there.as_ref())
+                {
+                    verdict = Verdict::Later;
                 }
-                let full = matches!(verdict, Verdict::Later);
+                let last = matches!(verdict, Verdict::Later | Verdict::Behind);
                 verdicts.push(verdict);
-                if full {
+                if last {
                     break;
                 }
             }
-            if !asked && verdicts.iter().any(|v| matches!(v, Verdict::Refused(_))) {
+            if !asked && verdicts.iter().any(|v| matches!(v, Verdict::Refused(_) | Verdict::Behind)) {
                 // Perhaps another controller has written what would make it right.
-                self.guard = None;
+                self.guards = None;
                 continue;
             }
-            let writes = txn.ops.len() > 1;
             let mut outcome = Ok(0);
-            if writes {
-                outcome = match self.store.txn(txn.or_else(Op::get(GUARD))).await {
-                    Ok(outcome) if outcome.succeeded => {
-                        self.guard = Some(outcome.revision);
-                        Ok(outcome.revision)
+            if !group.ops.is_empty() {
+                let apart = group.apart;
+                outcome = match self.store.txn(group.txn(guards, self.engine.node())).await {
+                    Ok(TxnOutcome { succeeded: true, revision, .. }) => {
+                        self.guards = Some(Guards { all: revision, base: if apart { guards.base } else { revision } });
+                        Ok(revision)
                     }
-                    Ok(outcome) => {
-                        self.guard = match outcome.results.first() {
-                            Some(OpResult::Got(Some(entry))) => Some(entry.mod_revision),
-                            _ => None,
-                        };
+                    Ok(lost) => {
+                        let found = Guards::found(&lost);
+                        lost_races += 1;
+                        whole |= found == guards || lost_races == PATIENCE;
+                        self.guards = Some(found);
                         continue;
                     }
                     Err(error) => {
-                        self.guard = None;
+                        self.guards = None;
                         Err(error)
                     }
                 };
@@ -196,7 +289,7 @@ impl Committer {
             let mut later = Vec::new();
             for (one, verdict) in waiting.into_iter().zip(verdicts) {
                 let answer = match (verdict, &outcome) {
-                    (Verdict::Later, _) => {
+                    (Verdict::Later | Verdict::Behind, _) => {
                         later.push(one);
                         continue;
                     }
@@ -218,23 +311,30 @@ impl Committer {
         }
     }
 
-    /// The guard's revision, and a view that has everything up to it.
-    async fn current(&mut self) -> Result<(u64, View), Problem> {
-        let guard = match self.guard {
-            Some(guard) => guard,
-            None => self.store.get(GUARD).await?.map_or(0, |entry| entry.mod_revision),
+    /// The guards' revisions, and a view that has everything up to them.
+    async fn current(&mut self) -> Result<(Guards, View), Problem> {
+        let guards = match self.guards {
+            Some(guards) => guards,
+            None => Guards::found(&self.store.txn(Txn { ops: Guards::gets(), ..Txn::default() }).await?),
         };
-        self.guard = Some(guard);
-        let seen = tokio::time::timeout(VIEW_LIMIT, self.engine.wait_planned(guard)).await;
+        self.guards = Some(guards);
+        let newest = guards.newest();
+        let seen = tokio::time::timeout(VIEW_LIMIT, self.engine.wait_planned(newest)).await;
         if seen.is_err() {
-            let text = format!("the store is at revision {guard}, this controller at {}", self.engine.revision());
+            let text = format!("the store is at revision {newest}, this controller at {}", self.engine.revision());
             return Err(Problem::new(503, "the controller has not caught up with the store").detail(text));
         }
-        Ok((guard, self.engine.view()))
+        Ok((guards, self.engine.view()))
     }
 
-    /// Checks one request on the view, which is then as if it was done.
-    async fn judge(&self, ask: &Ask, view: &mut View, touched: &mut HashSet<Key>) -> Result<Verdict, Error> {
+    /// Checks one request on the view, which is then as if it was done. `asked`: the view is as new as the request.
+    async fn judge(
+        &self,
+        ask: &Ask,
+        asked: bool,
+        view: &mut View,
+        touched: &mut HashSet<Key>,
+    ) -> Result<Verdict, Error> {
         match ask {
             Ask::Put(resource, demand) => {
                 let key = resource.key();
@@ -243,25 +343,37 @@ impl Committer {
                 }
                 let there = view.get(&key);
                 let unchanged = there.as_ref() == Some(resource);
-                let revision = match unchanged || *demand != Demand::Nothing {
-                    true => self.store.get(&key.to_string()).await?.map_or(0, |e| e.mod_revision),
-                    false => 0,
+                let stored = match unchanged || *demand != Demand::Nothing {
+                    true => self.store.get(&key.to_string()).await?,
+                    false => None,
                 };
+                let revision = stored.as_ref().map_or(0, |e| e.mod_revision);
                 match demand {
                     Demand::There if revision == 0 => return Ok(Verdict::Refused(stale(&key, revision))),
                     Demand::Missing if revision > 0 => return Ok(Verdict::Refused(stale(&key, revision))),
                     Demand::At(wanted) if *wanted != revision => return Ok(Verdict::Refused(stale(&key, revision))),
                     _ => {}
                 }
-                if unchanged && revision > 0 {
-                    return Ok(Verdict::Done(Done::Unchanged { revision }));
+                if unchanged {
+                    let is = |e: &Entry| AnyResource::from_stored(&e.key, &e.value).is_ok_and(|r| r == *resource);
+                    match stored.is_some_and(|e| is(&e)) {
+                        true => return Ok(Verdict::Done(Done::Unchanged { revision })),
+                        false if !asked => return Ok(Verdict::Behind),
+                        false => {}
+                    }
                 }
                 if let Err(problem) = check(view, &key, Some(resource)) {
                     return Ok(Verdict::Refused(problem));
                 }
                 touched.insert(key.clone());
+                let created = there.is_none();
+                let there = match demand {
+                    Demand::Nothing => unchanged_since(&key, created),
+                    _ => Compare::at(key.to_string(), revision),
+                };
+                let there = key.kind.stands_apart().then_some(there);
                 let ops = vec![Op::put(key.to_string(), resource.encode())];
-                Ok(Verdict::Write { ops, done: Made::One { created: there.is_none() } })
+                Ok(Verdict::Write { ops, there, done: Made::One { created } })
             }
             Ask::Delete(key, demand) => {
                 if touched.contains(key) {
@@ -270,17 +382,21 @@ impl Committer {
                 if view.get(key).is_none() {
                     return Ok(Verdict::Refused(missing(key)));
                 }
+                let mut there = unchanged_since(key, false);
                 if let Demand::At(wanted) = demand {
                     let revision = self.store.get(&key.to_string()).await?.map_or(0, |e| e.mod_revision);
                     if *wanted != revision {
                         return Ok(Verdict::Refused(stale(key, revision)));
                     }
+                    there = Compare::at(key.to_string(), revision);
                 }
                 if let Err(problem) = check(view, key, None) {
                     return Ok(Verdict::Refused(problem));
                 }
                 touched.insert(key.clone());
-                Ok(Verdict::Write { ops: vec![Op::delete(key.to_string())], done: Made::One { created: false } })
+                let there = key.kind.stands_apart().then_some(there);
+                let ops = vec![Op::delete(key.to_string())];
+                Ok(Verdict::Write { ops, there, done: Made::One { created: false } })
             }
             Ask::Site(wanted) => {
                 let changes = pergola_blueprint::diff(view.intents(), wanted.clone());
@@ -304,10 +420,10 @@ impl Committer {
                 }
                 let intents: Vec<String> = changes.iter().map(IntentChange::to_string).collect();
                 if ops.is_empty() {
-                    let revision = self.guard.unwrap_or(0);
+                    let revision = self.guards.map_or(0, |guards| guards.all);
                     return Ok(Verdict::Done(Done::Site { revision, intents }));
                 }
-                Ok(Verdict::Write { ops, done: Made::Site { intents } })
+                Ok(Verdict::Write { ops, there: None, done: Made::Site { intents } })
             }
         }
     }
@@ -327,6 +443,12 @@ fn check(view: &mut View, key: &Key, resource: Option<&AnyResource>) -> Result<(
         return Ok(());
     }
     Err(Problem::of_violations(&violations))
+}
+
+/// A key is there or not, as it was when it was looked at.
+fn unchanged_since(key: &Key, missing: bool) -> Compare {
+    let key = key.to_string();
+    if missing { Compare::missing(key) } else { Compare::exists(key) }
 }
 
 fn refuse(waiting: Vec<Waiting>, problem: &Problem) -> Vec<Waiting> {

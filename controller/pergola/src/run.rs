@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
@@ -13,9 +13,9 @@ use pergola_discovery::wire::lldp::Key as LldpKey;
 use pergola_engine::{Clock, Engine, EngineConfig};
 use pergola_model::{AnyResource, Kind, SecretRef, Site};
 use pergola_northbound::Api;
-use pergola_northbound::commit::GUARD;
+use pergola_northbound::commit::{BASE, GUARD};
 use pergola_southbound::Pipeline;
-use pergola_store::{Compare, Error, Op, Store, Txn, mastership, transfer, upgrade};
+use pergola_store::{Compare, Error, Op, Query, Store, Txn, mastership, transfer, upgrade};
 
 use crate::store::StoreArgs;
 
@@ -72,7 +72,7 @@ impl Run {
         upgrade::format(&*store, 1, format).await?;
         let node = self.node()?;
         if self.store.cluster.is_some() {
-            alone(&*store, &node).await?;
+            alone(store.clone(), &node).await?;
         }
         if let Some(file) = &self.init {
             self.init_site(&*store, file).await?;
@@ -134,18 +134,19 @@ impl Run {
 
     /// Applies a blueprint to a store without a site; one with a site is left as it is.
     async fn init_site(&self, store: &dyn Store, file: &Path) -> Result<()> {
-        let there = store.range("", None).await?;
-        let is_intent = |key: &str| key.parse::<pergola_model::Key>().is_ok_and(|k| k.kind.is_intent());
-        if there.entries.iter().any(|e| is_intent(&e.key)) {
-            tracing::info!(file = %file.display(), "the store holds a site already; --init is not needed");
-            return Ok(());
+        for kind in Kind::ALL.iter().filter(|kind| kind.is_intent()) {
+            let first = Query { prefix: format!("{kind}/"), limit: 1, ..Query::default() };
+            if !store.page(&first).await?.entries.is_empty() {
+                tracing::info!(file = %file.display(), "the store holds a site already; --init is not needed");
+                return Ok(());
+            }
         }
         let text = std::fs::read_to_string(file).with_context(|| format!("--init {}", file.display()))?;
         let blueprint = pergola_blueprint::parse(&text)
             .map_err(|problems| anyhow::anyhow!("{}", problems.render(&file.display().to_string())))?;
         let intents = blueprint.into_intents();
         // Of several controllers that begin together one does it.
-        let first = Txn::new().when(Compare::missing(GUARD)).then(Op::put(GUARD, "init"));
+        let first = Txn::new().when(Compare::missing(GUARD)).then(Op::put(GUARD, "init")).then(Op::put(BASE, "init"));
         let txn = intents.iter().fold(first, |txn, r| txn.then(Op::put(r.key().to_string(), r.encode())));
         if !store.txn(txn).await?.succeeded {
             tracing::info!("another controller has written the site");
@@ -189,15 +190,10 @@ impl Run {
     }
 }
 
-/// Two controllers of one name would take their switches from one another for ever. One that ended a moment ago is
-/// waited for.
-async fn alone(store: &dyn Store, node: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while mastership::status(store).await?.nodes.contains(node) {
-        if Instant::now() > deadline {
-            bail!("--node: found {node}, which another running controller has; allowed: a name of its own");
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// Two controllers of one name would take their switches from one another for ever.
+async fn alone(store: Arc<dyn Store>, node: &str) -> Result<()> {
+    if !mastership::living(store, |other| other == node).await?.is_empty() {
+        bail!("--node: found {node}, which another running controller has; allowed: a name of its own");
     }
     Ok(())
 }

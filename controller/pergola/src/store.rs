@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -146,7 +146,7 @@ impl Restore {
     pub fn run(&self) -> Result<()> {
         block_on(async {
             let to = self.store.open().await?;
-            nobody_lives(&*to).await?;
+            nobody_lives(to.clone()).await?;
             let done = transfer::restore(&self.file, &*to).await?;
             mastership::renew_epoch(&*to).await?;
             println!("{}", said("restored", &done));
@@ -162,8 +162,8 @@ impl Move {
             Target::Etcd => (file, etcd),
             Target::Data => (etcd, file),
         };
-        nobody_lives(&*from).await?;
-        nobody_lives(&*to).await?;
+        nobody_lives(from.clone()).await?;
+        nobody_lives(to.clone()).await?;
         let done = transfer::copy(&*from, &*to).await?;
         mastership::renew_epoch(&*to).await?;
         println!("{}; what was there before is left as it is", said("moved", &done));
@@ -180,18 +180,12 @@ pub fn said(what: &str, done: &Transferred) -> String {
     format!("{what}: {} entries, {} bytes, revision {}, digest {digest}", done.entries, done.bytes, done.revision)
 }
 
-/// Refuses a store that controllers run on. One that ended just now is forgotten when its lease ends.
-async fn nobody_lives(store: &dyn Store) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(4);
-    loop {
-        let nodes = mastership::status(store).await?.nodes;
-        if nodes.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            let names: Vec<&str> = nodes.iter().map(|n| &**n).collect();
-            bail!("controllers run on this store: found {}, allowed: none; stop them first", names.join(", "));
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+/// Refuses a store that controllers run on.
+async fn nobody_lives(store: Arc<dyn Store>) -> Result<()> {
+    let nodes = mastership::living(store, |_| true).await?;
+    if nodes.is_empty() {
+        return Ok(());
     }
+    let names: Vec<&str> = nodes.iter().map(|n| &**n).collect();
+    bail!("controllers run on this store: found {}, allowed: none; stop them first", names.join(", "));
 }

@@ -12,12 +12,15 @@ pub(crate) struct Emitted {
     pub entity: Entity,
 }
 
+/// A cause, and what cannot be done for it.
+pub(crate) type Trouble<C> = (C, Box<str>);
+
 /// Takes what [`crate::App::plan`] emits.
 pub struct Emitter<'a, D: Domain = Fabric> {
     pub(crate) devices: &'a mut Interner<D::Device>,
     pub(crate) causes: &'a mut Causes<D::Cause>,
     pub(crate) out: &'a mut Vec<Emitted>,
-    pub(crate) problems: &'a mut Vec<(D::Cause, String)>,
+    pub(crate) problems: &'a mut Vec<Trouble<D::Cause>>,
 }
 
 impl<D: Domain> Emitter<'_, D> {
@@ -39,6 +42,6 @@ impl<D: Domain> Emitter<'_, D> {
     /// Something asked for by `cause` cannot be done, in words for the person who asked. It is shown with the plan's
     /// status until the unit is planned again without it.
     pub fn problem(&mut self, cause: &D::Cause, text: impl Into<String>) {
-        self.problems.push((cause.clone(), text.into()));
+        self.problems.push((cause.clone(), text.into().into_boxed_str()));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use pergola_pipeline::{EntityKey, EntityValue};
 
-use crate::emitter::Emitted;
+use crate::emitter::{Emitted, Trouble};
 use crate::intern::{Causes, Interner};
 use crate::table::DeviceTable;
 use crate::{App, Claim, Conflict, Domain, Emitter, Explanation, Fabric, PlanDelta, Problem, Unit, UnitSet};
@@ -50,7 +50,7 @@ pub struct Planner<D: Domain = Fabric> {
     causes: Causes<D::Cause>,
     /// Different values for one key within a unit: (device, key, value not used).
     torn: HashMap<u32, Vec<(u32, EntityKey, EntityValue)>>,
-    problems: HashMap<u32, Vec<(D::Cause, String)>>,
+    problems: HashMap<u32, Box<[Trouble<D::Cause>]>>,
     /// Reused by every re-plan.
     emitted: Vec<Emitted>,
 }
@@ -185,7 +185,7 @@ impl<D: Domain> Planner<D> {
         if problems.is_empty() {
             self.problems.remove(&no);
         } else {
-            self.problems.insert(no, problems);
+            self.problems.insert(no, problems.into_boxed_slice());
         }
         let old = match &mut self.units[no as usize] {
             Some(u) => std::mem::replace(&mut u.emissions, new.into_boxed_slice()),
@@ -388,7 +388,7 @@ impl<D: Domain> Planner<D> {
                 app,
                 unit: state.unit.clone(),
                 cause: cause.clone(),
-                text: text.clone(),
+                text: text.to_string(),
             }));
         }
         found.sort_by(|a, b| (a.app, &a.unit, &a.text).cmp(&(b.app, &b.unit, &b.text)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 use ipnet::IpNet;
+use pergola_model::HostKey;
 
 /// One piece of an app's work, small and cheap to hash. `kind` says what it is to the app that made it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,8 @@ pub enum UnitId {
     NameNumber(Arc<str>, u64),
     NameNet(Arc<str>, IpNet),
     Names(Arc<str>, Arc<str>),
+    /// There are hundreds of thousands of these, so they hold no text.
+    Host(HostKey),
 }
 
 impl Unit {
@@ -55,11 +58,15 @@ impl Unit {
         Unit { kind, id: UnitId::Names(a.into(), b.into()) }
     }
 
+    pub fn host(kind: &'static str, key: HostKey) -> Unit {
+        Unit { kind, id: UnitId::Host(key) }
+    }
+
     /// The (first) name, if the id has one.
     pub fn as_name(&self) -> Option<&str> {
         match &self.id {
             UnitId::Name(n) | UnitId::NameNumber(n, _) | UnitId::NameNet(n, _) | UnitId::Names(n, _) => Some(n),
-            UnitId::Whole | UnitId::Number(_) | UnitId::Net(_) => None,
+            UnitId::Whole | UnitId::Number(_) | UnitId::Net(_) | UnitId::Host(_) => None,
         }
     }
 
@@ -91,6 +98,7 @@ impl fmt::Display for Unit {
             UnitId::NameNumber(a, n) => write!(f, ":{a}:{n}"),
             UnitId::NameNet(a, n) => write!(f, ":{a}:{n}"),
             UnitId::Names(a, b) => write!(f, ":{a}:{b}"),
+            UnitId::Host(key) => write!(f, ":{key}"),
         }
     }
 }

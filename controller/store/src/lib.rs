@@ -32,7 +32,7 @@ pub use check::MAX_KEY_BYTES;
 pub use embedded::EmbeddedStore;
 pub use error::{Error, Expected, Result};
 pub use etcd::EtcdStore;
-pub use follow::{Followed, follow};
+pub use follow::{Followed, Piece, follow, follow_in_pieces};
 pub use types::{
     Batch, Change, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page, Previous, Query,
     Relation, Revision, Status, Txn, TxnOutcome,

@@ -2,9 +2,10 @@
 //!
 //! The key [`FORMAT_KEY`] holds the version of the whole store as a decimal number. Controllers of
 //! version N and N+1 can share a store while it is at N: the newer ones read both and write N.
-//! When all are new, [`upgrade`] rewrites the entries and then raises the number. It can be
-//! interrupted at any point and repeated, so a step must leave an entry alone that it has already
-//! converted.
+//! When all are new, [`upgrade`] rewrites the entries and then raises the number, while they run:
+//! who writes entries does so under a compare on the number, in the format that it names. An upgrade
+//! can be interrupted at any point and repeated, so a step must leave an entry alone that it has
+//! already converted.
 
 use bytes::Bytes;
 
@@ -72,11 +73,11 @@ pub async fn upgrade(store: &dyn Store, steps: &[Step], newest: u64) -> Result<U
     let from = format(store, oldest, newest).await?;
     let mut done = Upgraded { from, to: from, changed: 0 };
     while done.to < newest {
-        let mut here = steps.iter().filter(|step| step.from == done.to).peekable();
-        if here.peek().is_none() {
+        let here: Vec<&Step> = steps.iter().filter(|step| step.from == done.to).collect();
+        if here.is_empty() {
             return Err(Error::Format { found: done.to, oldest: newest, newest });
         }
-        for step in here {
+        for step in &here {
             done.changed += convert_all(store, step).await?;
         }
         let (old, new) = (done.to.to_string(), (done.to + 1).to_string());
@@ -87,6 +88,10 @@ pub async fn upgrade(store: &dyn Store, steps: &[Step], newest: u64) -> Result<U
             continue;
         }
         done.to += 1;
+        // What was written in the old format before the number changed; nothing is after it.
+        for step in here {
+            done.changed += convert_all(store, step).await?;
+        }
     }
     Ok(done)
 }

@@ -338,6 +338,9 @@ async fn users_have_their_site_and_no_more() {
     store.txn(Txn::new().then(Op::put_leased("l", "1", lease.id))).await.unwrap();
     store.keep_alive(lease.id).await.unwrap();
     assert!(store.status().await.unwrap().revision > first);
+    // Keeping history in bounds is within a site's rights.
+    store.compact(first).await.unwrap();
+    assert_eq!(store.status().await.unwrap().oldest, first + 1);
 
     let mut elsewhere = user("office", "secret");
     elsewhere.site = "other".into();

@@ -180,8 +180,8 @@ impl App for Routing {
 
     fn plan(&self, view: &View, unit: &Unit, out: &mut Emitter<'_>) {
         match (unit.kind, &unit.id) {
-            (HOST, UnitId::Name(name)) => {
-                if let Some(h) = name.parse().ok().and_then(|key| view.host(&key)) {
+            (HOST, UnitId::Host(key)) => {
+                if let Some(h) = view.host(key) {
                     hosts::plan(view, h, out);
                 }
             }
@@ -209,7 +209,7 @@ impl App for Routing {
 }
 
 fn host_unit(key: &HostKey) -> Unit {
-    unit(HOST, &key.to_string())
+    Unit::host(HOST, *key)
 }
 
 fn hops_unit(set: &HopSet) -> Unit {

@@ -36,31 +36,6 @@ pub fn retried<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     wait_until(what, LIMIT, ask).unwrap()
 }
 
-/// etcd's arguments for member `index` of three whose ports begin at `base`; its data goes below `folder`.
-pub fn member(folder: &Path, index: usize, base: u16) -> Vec<String> {
-    let client = |i: usize| format!("http://127.0.0.1:{}", base + i as u16);
-    let peer = |i: usize| format!("http://127.0.0.1:{}", base + 10 + i as u16);
-    let all: Vec<String> = (0..3).map(|i| format!("m{i}={}", peer(i))).collect();
-    let mut args = Vec::new();
-    for (name, value) in [
-        ("--name", format!("m{index}")),
-        ("--data-dir", folder.join(format!("m{index}")).display().to_string()),
-        ("--listen-client-urls", client(index)),
-        ("--advertise-client-urls", client(index)),
-        ("--listen-peer-urls", peer(index)),
-        ("--initial-advertise-peer-urls", peer(index)),
-        ("--initial-cluster", all.join(",")),
-        // Leases of one second.
-        ("--heartbeat-interval", "50".to_owned()),
-        ("--election-timeout", "500".to_owned()),
-        ("--logger", "zap".to_owned()),
-        ("--log-level", "warn".to_owned()),
-    ] {
-        args.extend([name.to_owned(), value]);
-    }
-    args
-}
-
 /// A process that comes and goes.
 pub struct Part {
     program: PathBuf,
@@ -134,11 +109,13 @@ impl Office {
         spec.forwards.clear();
         let mut parts = BTreeMap::new();
         let mut apis = BTreeMap::new();
-        for index in 0..3 {
-            let log = folder.path().join(format!("m{index}.log"));
-            parts.insert(format!("m{index}"), Part::new("etcd", member(folder.path(), index, 2379), log));
+        // In a namespace of their own.
+        let members = pergola_etcd_members::members(folder.path(), "http", &[(2379, 2380), (3379, 3380), (4379, 4380)]);
+        let urls: Vec<String> = members.iter().map(|m| m.url.clone()).collect();
+        for member in members {
+            let log = folder.path().join(format!("{}.log", member.name));
+            parts.insert(member.name, Part::new("etcd", member.args, log));
         }
-        let urls: Vec<String> = (0..3).map(|i| format!("http://127.0.0.1:{}", 2379 + i)).collect();
         for node in NODES {
             let listen: SocketAddr = ([127, 0, 0, 1], free_port().unwrap()).into();
             spec.forwards.push(Forward { listen, to: listen });

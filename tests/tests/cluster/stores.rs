@@ -50,16 +50,8 @@ const SUBNET: &str = r#"{"name": "moved", "vlan": 77, "gateways": ["10.77.0.1/24
 fn a_site_moves_between_stores_and_comes_back_from_a_backup() {
     let dir = folder();
     let text = |name: &str| dir.path().join(name).display().to_string();
-    let (client, peer) = (free_port().unwrap(), free_port().unwrap());
-    let url = format!("http://127.0.0.1:{client}");
-    let own = format!("http://127.0.0.1:{peer}");
-    let args = ["--data-dir", &text("etcd"), "--listen-client-urls", &url, "--advertise-client-urls", &url];
-    let peers = ["--listen-peer-urls", &own, "--initial-advertise-peer-urls", &own, "--initial-cluster"];
-    let mut args: Vec<String> = args.iter().chain(&peers).map(|a| (*a).to_owned()).collect();
-    args.extend([format!("default={own}"), "--heartbeat-interval=50".into(), "--election-timeout=500".into()]);
-    let mut etcd = Part::new("etcd", args, dir.path().join("etcd.log"));
-    etcd.run(|program| Command::new(program));
-    let cluster = format!("etcd={url}");
+    let etcd = pergola_etcd_members::Members::start(dir.path(), 1, "http", &[]).unwrap();
+    let cluster = format!("etcd={}", etcd.urls()[0]);
     let in_etcd = |site: &'static str| ["--lab", "--cluster", &cluster, "--site", site].map(str::to_owned);
     fn words(all: &[String]) -> Vec<&str> {
         all.iter().map(String::as_str).collect()

@@ -62,6 +62,8 @@ pub enum Input<'a> {
     Port { at: &'a PortRef, up: bool },
     /// Whether packets can be sent to and received from a device by us now (session up and we are primary).
     Device { device: &'a str, connected: bool },
+    /// We are the master of a device now; a later master, of any controller, has a greater term.
+    Master { device: &'a str, term: u64 },
     /// Something in the [`Net`] changed.
     Changed(Change),
     /// Time has passed.

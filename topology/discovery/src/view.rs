@@ -18,7 +18,7 @@ pub struct ViewNet<'a>(pub &'a View);
 
 impl From<&PortId> for PortRef {
     fn from(id: &PortId) -> PortRef {
-        PortRef::new(id.switch.as_str(), id.port.get())
+        PortRef::new(id.switch.shared(), id.port.get())
     }
 }
 

@@ -17,14 +17,17 @@ mod machine;
 mod run;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
 
 pub use assign::{Move, assign, moves};
 pub use machine::{Input, Mastership, Now, Output, Role, Timing};
 pub use run::run;
 
-use crate::{Compare, Error, Key, Op, Result, Revision, Store, Txn};
+use crate::{Compare, Error, Followed, Key, Op, Result, Revision, Store, Txn, follow};
 
 /// A controller's name.
 pub type Node = Key;
@@ -68,6 +71,53 @@ pub async fn status(store: &dyn Store) -> Result<ClusterStatus> {
         }
     }
     Ok(status)
+}
+
+/// How long a node that ended may still seem to live: its lease has to run out, perhaps after an election.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Waits until no node of those asked for lives. The nodes that still do, if some do for longer than a dead one can.
+///
+/// # Errors
+/// When the store cannot be read all the while.
+pub async fn living(store: Arc<dyn Store>, asked: impl Fn(&str) -> bool) -> Result<BTreeSet<Node>> {
+    let mut followed = follow(store, NODE);
+    let mut found = Err(Error::unavailable("the store has not answered"));
+    let gone = async {
+        while let Some(news) = followed.next().await {
+            let events = match news {
+                Followed::Interrupted(error) => {
+                    // What was known before is known still.
+                    if found.is_err() {
+                        found = Err(error);
+                    }
+                    continue;
+                }
+                Followed::Snapshot(listing) => {
+                    found = Ok(BTreeSet::new());
+                    listing.entries.into_iter().map(|entry| (entry.key, true)).collect()
+                }
+                Followed::Batch(batch) => {
+                    let lives = |event: &crate::Event| (event.key().clone(), event.entry().is_some());
+                    batch.events.iter().map(lives).collect::<Vec<_>>()
+                }
+            };
+            let Ok(nodes) = &mut found else { continue };
+            for (key, lives) in events {
+                match key.strip_prefix(NODE).filter(|node| asked(node)) {
+                    Some(node) if lives => _ = nodes.insert(node.into()),
+                    Some(node) => _ = nodes.remove(node),
+                    None => {}
+                }
+            }
+            if nodes.is_empty() {
+                return;
+            }
+        }
+    };
+    // The limit is an answer too.
+    let _ = tokio::time::timeout(LINGER, gone).await;
+    found
 }
 
 /// Asks for a node to have no devices (`on`), or to take part again.

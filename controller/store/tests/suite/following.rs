@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use pergola_store::{Followed, Key, Op, Revision, Store, Txn, follow};
+use pergola_store::{Followed, Key, Listing, Op, Piece, Revision, Store, Txn, follow, follow_in_pieces};
 
 use super::cut::Cuttable;
 use super::soon;
@@ -130,4 +130,35 @@ pub async fn compaction_during_an_outage(store: Arc<dyn Store>) {
     replica.until(last, &mut followed).await;
     replica.check(&store).await;
     assert_eq!(replica.snapshots, 2);
+}
+
+pub async fn a_large_state_comes_in_parts(store: Arc<dyn Store>) {
+    let ops: Vec<Op> = (0..24_000).map(|n| Op::put(format!("k/{n:05}"), n.to_string())).collect();
+    let mut written = 0;
+    for chunk in ops.chunks(4000) {
+        written = store.txn(Txn { ops: chunk.to_vec(), ..Txn::default() }).await.unwrap().revision;
+    }
+    let wanted = store.range("k/", None).await.unwrap();
+    let mut followed = follow_in_pieces(store.clone(), "k/");
+    let mut whole = Listing::default();
+    let mut later = 0;
+    loop {
+        let piece = soon("a part", followed.next()).await.unwrap();
+        let Piece::Part { listing, first, last } = piece else { panic!("{piece:?}") };
+        assert_eq!((listing.revision, first), (written, whole.entries.is_empty()));
+        if first {
+            assert!(!last, "so many do not come in one part");
+            // Of a change meanwhile the parts know nothing.
+            later = store.put("k/later", Bytes::new()).await.unwrap();
+        }
+        whole.revision = listing.revision;
+        whole.entries.extend(listing.entries);
+        if last {
+            break;
+        }
+    }
+    assert!(whole == wanted, "{} entries of {}", whole.entries.len(), wanted.entries.len());
+    let next = soon("the change", followed.next()).await.unwrap();
+    let Piece::Batch(batch) = next else { panic!("{next:?}") };
+    assert_eq!((batch.revision, briefs(&batch)), (later, vec![put("k/later", "")]));
 }

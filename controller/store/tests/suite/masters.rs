@@ -94,3 +94,19 @@ pub async fn tasks_share_devices_and_take_over(store: Arc<dyn Store>) {
     }
     assert_eq!(last, Some(Role::Standby { master: None }));
 }
+
+pub async fn who_lives_is_named_and_who_ended_is_waited_for(store: Arc<dyn Store>) {
+    let none = BTreeSet::new();
+    let living = |node: &'static str| mastership::living(store.clone(), move |other| other == node);
+    assert_eq!(living("one").await.unwrap(), none);
+    let one = start(&store, "one", 1);
+    let two = start(&store, "two", 1);
+    until(&store, "one of them is master", |loads| loads.len() == 1).await;
+    // It ended a moment ago and its lease goes on: watched, not guessed.
+    one.task.abort();
+    let ended = Instant::now();
+    assert_eq!(living("one").await.unwrap(), none);
+    assert!(ended.elapsed() < TTL + ms(1500), "{:?}", ended.elapsed());
+    assert_eq!(mastership::living(store.clone(), |_| true).await.unwrap(), BTreeSet::from([Node::from("two")]));
+    two.task.abort();
+}

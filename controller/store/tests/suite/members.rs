@@ -1,30 +1,15 @@
-//! Debian's etcd as a child process: one member or several, on loopback, in a temporary folder.
+//! A cluster of etcd for a test: members in a temporary folder, ways to connect, certificates.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
 use pergola_store::etcd::{EtcdOptions, EtcdTls};
 use pergola_store::{Error, EtcdStore};
 
 pub struct Members {
-    dir: tempfile::TempDir,
-    members: Vec<Member>,
-    /// Scheme of the clients' endpoints.
-    scheme: &'static str,
-}
-
-struct Member {
-    args: Vec<String>,
-    client_port: u16,
-    child: Option<Child>,
-}
-
-/// Ports nobody uses now.
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|socket| socket.local_addr().unwrap().port()).collect()
+    // Before the folder, which must be there until they have ended.
+    members: pergola_etcd_members::Members,
+    _dir: tempfile::TempDir,
 }
 
 impl Members {
@@ -33,85 +18,34 @@ impl Members {
     }
 
     /// Starts members with more arguments; `more` may write files to the folder it is given.
-    pub fn start_with(count: usize, scheme: &'static str, more: impl Fn(&Path) -> Vec<String>) -> Self {
+    pub fn start_with(count: usize, scheme: &str, more: impl Fn(&Path) -> Vec<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = free_ports(2 * count);
-        let peer = |i: usize| format!("http://127.0.0.1:{}", ports[count + i]);
-        let cluster: Vec<_> = (0..count).map(|i| format!("m{i}={}", peer(i))).collect();
-        let more = more(dir.path());
-        let members = (0..count).map(|i| {
-            let client = format!("{scheme}://127.0.0.1:{}", ports[i]);
-            let data = dir.path().join(format!("m{i}"));
-            let mut args: Vec<String> = [
-                ("--name", format!("m{i}")),
-                ("--data-dir", data.display().to_string()),
-                ("--listen-client-urls", client.clone()),
-                ("--advertise-client-urls", client),
-                ("--listen-peer-urls", peer(i)),
-                ("--initial-advertise-peer-urls", peer(i)),
-                ("--initial-cluster", cluster.join(",")),
-                ("--initial-cluster-state", "new".to_owned()),
-                ("--initial-cluster-token", format!("t{}", ports[0])),
-                // Leases can be as short as three half elections: with these, one second.
-                ("--heartbeat-interval", "50".to_owned()),
-                ("--election-timeout", "500".to_owned()),
-                ("--logger", "zap".to_owned()),
-                ("--log-level", "error".to_owned()),
-            ]
-            .into_iter()
-            .flat_map(|(name, value)| [name.to_owned(), value])
-            .collect();
-            args.extend(more.clone());
-            Member { args, client_port: ports[i], child: None }
-        });
-        let members = members.collect();
-        let mut cluster = Self { dir, members, scheme };
-        (0..count).for_each(|i| cluster.run(i));
-        cluster
+        let members = pergola_etcd_members::Members::start(dir.path(), count, scheme, &more(dir.path()));
+        Self { members: members.unwrap(), _dir: dir }
     }
 
-    pub fn dir(&self) -> PathBuf {
-        self.dir.path().to_owned()
-    }
-
-    /// Starts a member that does not run.
     pub fn run(&mut self, index: usize) {
-        let log = std::fs::File::create(self.dir.path().join(format!("m{index}.log"))).unwrap();
-        let member = &mut self.members[index];
-        assert!(member.child.is_none());
-        let started = Command::new("etcd")
-            .args(&member.args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn();
-        member.child = Some(started.expect("etcd starts (Debian package etcd-server)"));
+        self.members.run(index).unwrap();
     }
 
-    /// Ends a member at once, as a power cut would.
     pub fn kill(&mut self, index: usize) {
-        if let Some(mut child) = self.members[index].child.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+        self.members.kill(index).unwrap();
     }
 
-    /// Stops a member in its tracks (`STOP`) or lets it go on (`CONT`).
     pub fn signal(&self, index: usize, signal: &str) {
-        let child = self.members[index].child.as_ref().unwrap();
-        let args = [format!("-{signal}"), child.id().to_string()];
-        assert!(Command::new("kill").args(args).status().unwrap().success());
+        self.members.signal(index, signal).unwrap();
     }
 
     pub fn endpoint(&self, index: usize) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.members[index].client_port)
+        self.members.urls().swap_remove(index)
     }
 
     /// Options to reach all members, without any compaction by us.
     pub fn options(&self) -> EtcdOptions {
-        let endpoints = (0..self.members.len()).map(|i| self.endpoint(i));
-        let mut options = EtcdOptions::new(endpoints, "test");
-        options.allow_plaintext = self.scheme == "http";
+        let urls = self.members.urls();
+        let allow_plaintext = urls[0].starts_with("http://");
+        let mut options = EtcdOptions::new(urls, "test");
+        options.allow_plaintext = allow_plaintext;
         options.history.check_every = Duration::ZERO;
         options
     }
@@ -122,8 +56,7 @@ impl Members {
 
     /// The member that leads, asked with etcdctl's own protocol.
     pub async fn leader(&self) -> usize {
-        for index in 0..self.members.len() {
-            let url = self.endpoint(index);
+        for (index, url) in self.members.urls().into_iter().enumerate() {
             let mut client = etcd_client::Client::connect([url], None).await.unwrap();
             if let Ok(status) = client.status().await
                 && status.leader() == status.header().unwrap().member_id()
@@ -132,12 +65,6 @@ impl Members {
             }
         }
         panic!("no member leads");
-    }
-}
-
-impl Drop for Members {
-    fn drop(&mut self) {
-        (0..self.members.len()).for_each(|i| self.kill(i));
     }
 }
 

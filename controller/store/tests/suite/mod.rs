@@ -59,17 +59,20 @@ macro_rules! suite {
             following::snapshot_then_batches,
             following::cuts_lose_and_repeat_nothing,
             following::compaction_during_an_outage,
+            following::a_large_state_comes_in_parts,
             leases::end_removes_the_keys,
             leases::keep_alive_prolongs,
             leases::revoke_and_detach,
             races::counters_are_linearizable,
             races::one_creator_wins,
             masters::tasks_share_devices_and_take_over,
+            masters::who_lives_is_named_and_who_ended_is_waited_for,
             model::agrees_with_the_model,
             whole::moves_there_and_back,
             whole::backup_and_restore,
             whole::an_unfinished_target_is_known,
-            whole::formats_upgrade_step_by_step
+            whole::formats_upgrade_step_by_step,
+            whole::a_format_is_upgraded_under_those_who_write
         );
     };
     ($fixture:ty: $($module:ident::$case:ident),*) => {

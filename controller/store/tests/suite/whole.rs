@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pergola_store::transfer::{self, INCOMPLETE_KEY};
 use pergola_store::upgrade::{self, FORMAT_KEY, Step};
-use pergola_store::{EmbeddedStore, Entry, Error, Op, Store, Txn};
+use pergola_store::{Compare, EmbeddedStore, Entry, Error, Op, Store, Txn};
 
 fn memory() -> EmbeddedStore {
     EmbeddedStore::in_memory(Default::default()).unwrap()
@@ -135,4 +135,46 @@ pub async fn formats_upgrade_step_by_step(store: Arc<dyn Store>) {
     assert_eq!(newer, Error::Format { found: 3, oldest: 1, newest: 2 });
     assert!(matches!(upgrade::upgrade(&*store, &[], 4).await, Err(Error::Format { .. })));
     assert_eq!(upgrade::format(&memory(), 1, 3).await.unwrap(), 3, "a new store is of today");
+}
+
+pub async fn a_format_is_upgraded_under_those_who_write(store: Arc<dyn Store>) {
+    let value = |format: u64, n: u64| match format {
+        1 => Bytes::from(n.to_string()),
+        _ => Bytes::from(format!("v2:{n}")),
+    };
+    assert_eq!(upgrade::format(&*store, 1, 1).await.unwrap(), 1);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writers = (0..4u64).map(|w| {
+        let (store, stopped) = (store.clone(), stopped.clone());
+        tokio::spawn(async move {
+            let mut written = [0u64; 3];
+            for n in 0.. {
+                if *stopped.borrow() {
+                    break;
+                }
+                // A controller that knows both formats.
+                let format = upgrade::format(&*store, 1, 2).await.unwrap();
+                let put = Op::put(format!("port/{w}-{}", n % 50), value(format, n));
+                let guarded = Txn::new().when(Compare::value(FORMAT_KEY, format.to_string())).then(put);
+                written[format as usize] += u64::from(store.txn(guarded).await.unwrap().succeeded);
+            }
+            written
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    while store.range("port/", None).await.unwrap().entries.len() < 150 {
+        tokio::task::yield_now().await;
+    }
+    let steps = [Step { from: 1, prefix: "port/", convert: ports }];
+    let done = upgrade::upgrade(&*store, &steps, 2).await.unwrap();
+    assert_eq!((done.from, done.to), (1, 2));
+    assert!(done.changed >= 150, "{done:?}");
+    stop.send(true).unwrap();
+    for writer in writers {
+        let written = writer.await.unwrap();
+        assert!(written[1] > 0, "{written:?}");
+    }
+    for entry in store.range("port/", None).await.unwrap().entries {
+        assert!(entry.value.starts_with(b"v2:"), "{}: {:?}", entry.key, entry.value);
+    }
 }

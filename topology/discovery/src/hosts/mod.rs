@@ -80,7 +80,7 @@ enum Due {
     /// The next request for an address somebody needs.
     Want(u16, IpAddr),
     /// An alarm that is cleared when its cause did not come again.
-    Calm(AlarmKind, String),
+    Calm(AlarmKind, Box<str>),
 }
 
 #[derive(Debug)]
@@ -94,14 +94,21 @@ struct Entry {
     due: Nanos,
     /// Probes sent in this round of aging.
     round: u8,
-    leg: Option<Leg>,
-    moves: u8,
-    moves_since: Nanos,
-    frozen_until: Nanos,
+    // Few hosts have these, and there are hundreds of thousands.
+    leg: Option<Box<Leg>>,
+    flap: Option<Box<Flap>>,
     /// Addresses not seen since then are probed now, whatever their age: the port was down.
     recheck: Option<Nanos>,
     /// Since when its only port is down.
     down_since: Option<Nanos>,
+}
+
+/// How often a host has moved lately.
+#[derive(Debug, Default)]
+struct Flap {
+    moves: u8,
+    since: Nanos,
+    frozen_until: Nanos,
 }
 
 /// The former port of a host that may have two.
@@ -207,7 +214,7 @@ impl Hosts {
             return;
         }
         out.push(Alarm::raise(kind, key.1.clone(), text()));
-        self.timers.add(now + CALM_AFTER, Due::Calm(kind, key.1.clone()));
+        self.timers.add(now + CALM_AFTER, Due::Calm(kind, key.1.as_str().into()));
         self.alarms.insert(key, now);
     }
 
@@ -218,7 +225,7 @@ impl Hosts {
             self.alarms.remove(&key);
             out.push(Alarm::clear(kind, key.1));
         } else {
-            self.timers.add(*last + CALM_AFTER, Due::Calm(kind, key.1));
+            self.timers.add(*last + CALM_AFTER, Due::Calm(kind, key.1.into()));
         }
     }
 
@@ -254,7 +261,7 @@ impl Hosts {
                         self.want_round(vlan, ip, net, now, out);
                     }
                 }
-                Due::Calm(kind, subject) => self.calm(kind, subject, now, out),
+                Due::Calm(kind, subject) => self.calm(kind, subject.into(), now, out),
             }
         }
     }
@@ -263,9 +270,7 @@ impl Hosts {
     fn changed(&mut self, change: Change, net: &dyn Net, now: Nanos) {
         match change {
             Change::All => {
-                let mut known = Vec::new();
-                net.visit_hosts(&mut |h| known.push(h));
-                known.into_iter().for_each(|h| self.restore(h, now));
+                net.visit_hosts(&mut |h| self.restore(h, now));
                 self.rebuild_wants(net, now);
             }
             Change::Subnets | Change::Routes => self.rebuild_wants(net, now),
@@ -320,6 +325,7 @@ impl PacketMachine for Hosts {
                 self.connected.remove(*device);
             }
             Input::Changed(change) => self.changed(*change, net, now),
+            Input::Master { .. } => {}
             Input::Tick => self.tick(net, now, out),
         }
     }

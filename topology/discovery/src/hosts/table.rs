@@ -17,7 +17,8 @@ impl Hosts {
             }
             let mut locations = vec![s.at.clone()];
             locations.extend(self.twin(s.at, net));
-            self.insert(key, locations, s.tags, s.learned, now);
+            let due = now + self.config.age;
+            self.insert(key, locations, s.tags, s.learned, now, due);
             self.count.learned += 1;
             changed = true;
         } else if !self.locate(key, s.at, net, now, out, &mut changed) {
@@ -47,8 +48,9 @@ impl Hosts {
         }
     }
 
-    fn insert(&mut self, key: Key, locations: Vec<PortRef>, tags: Tags, learned: Learned, seen: Nanos) {
-        let due = self.timers.add(seen + self.config.age, Due::Age(key));
+    /// Takes a host in that is looked at again at `due`.
+    fn insert(&mut self, key: Key, locations: Vec<PortRef>, tags: Tags, learned: Learned, seen: Nanos, due: Nanos) {
+        let due = self.timers.add(due, Due::Age(key));
         for at in &locations {
             self.by_port.entry(at.clone()).or_default().insert(key);
         }
@@ -61,9 +63,7 @@ impl Hosts {
             due,
             round: 0,
             leg: None,
-            moves: 0,
-            moves_since: 0,
-            frozen_until: 0,
+            flap: None,
             recheck: None,
             down_since: None,
         };
@@ -119,7 +119,7 @@ impl Hosts {
             *changed = true;
             return true;
         }
-        if now < e.frozen_until {
+        if e.flap.as_ref().is_some_and(|f| now < f.frozen_until) {
             self.count.frozen += 1;
             return false;
         }
@@ -139,7 +139,7 @@ impl Hosts {
             self.relocate(key, vec![at.clone()]);
             let due = self.timers.add(now, Due::Leg(key));
             if let Some(e) = self.table.get_mut(&key) {
-                e.leg = Some(Leg { old, tries: 0, due });
+                e.leg = Some(Box::new(Leg { old, tries: 0, due }));
             }
         } else {
             if !gone && !self.count_move(key, &old, at, now, out) {
@@ -160,17 +160,18 @@ impl Hosts {
     fn count_move(&mut self, key: Key, old: &PortRef, at: &PortRef, now: Nanos, out: &mut Vec<Output>) -> bool {
         let c = &self.config;
         let Some(e) = self.table.get_mut(&key) else { return false };
-        if now.saturating_sub(e.moves_since) > c.flap_window {
-            e.moves_since = now;
-            e.moves = 0;
+        let flap = e.flap.get_or_insert_default();
+        if now.saturating_sub(flap.since) > c.flap_window {
+            flap.since = now;
+            flap.moves = 0;
         }
-        e.moves += 1;
-        if e.moves <= c.flap_moves {
+        flap.moves += 1;
+        if flap.moves <= c.flap_moves {
             self.count.moved += 1;
             return true;
         }
-        e.frozen_until = now + c.flap_hold;
-        e.moves = 0;
+        flap.frozen_until = now + c.flap_hold;
+        flap.moves = 0;
         self.count.frozen += 1;
         let ((vlan, mac), hold) = (key, c.flap_hold / crate::machine::SECONDS);
         self.alarm(AlarmKind::HostFlapping, format!("{mac}/{vlan}"), now, out, || {
@@ -244,6 +245,8 @@ impl Hosts {
             self.count.over_limit += 1;
             return false;
         }
+        // Most have one, and never more than a few.
+        e.ips.reserve_exact(1);
         e.ips.push((ip, now));
         self.by_ip.insert((key.0, ip), key.1);
         true
@@ -344,14 +347,11 @@ impl Hosts {
         let half = self.config.age / 2;
         let rest = half + self.jitter.below(half);
         let seen = (now + rest).saturating_sub(self.config.age);
-        self.insert(key, host.locations, tags, host.learned, seen);
+        self.insert(key, host.locations, tags, host.learned, seen, now + rest);
         for ip in host.ips {
             if !self.by_ip.contains_key(&(key.0, ip)) {
                 self.give(key, ip, seen);
             }
-        }
-        if let Some(e) = self.table.get_mut(&key) {
-            e.due = self.timers.add(now + rest, Due::Age(key));
         }
     }
 

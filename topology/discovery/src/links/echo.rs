@@ -26,8 +26,8 @@ impl Links {
         let (Some(label), Some(peer)) = (s.echo_label, s.link) else { return };
         let Some(far) = self.devices.get(&self.slots[peer].at.device).filter(|d| !d.connected) else { return };
         let (Some(key), Some(far_mac)) = (self.config.keys.first(), far.router_mac) else { return };
-        self.sequence += 1;
-        let signed = self.unit(id).signed(key, self.config.epoch_unix_ns.wrapping_add(now), self.sequence);
+        let term = self.devices.get(&s.at.device).map_or(0, |d| d.term);
+        let signed = self.unit(id).signed(key, self.config.epoch_unix_ns.wrapping_add(now), term);
         let link = Link { dst: far_mac, src: mac, tags: Tags::None };
         let end = (IpAddr::V4(ECHO_ADDRESS), ECHO_PORT);
         let Some(plain) = udp(link, end, end, &signed) else { return };

@@ -85,6 +85,8 @@ enum Due {
 #[derive(Debug, Default)]
 struct Device {
     connected: bool,
+    /// When our mastership of it began, as the store counts.
+    term: u64,
     /// It reports port states itself.
     reports: bool,
     router_mac: Option<Mac>,
@@ -110,7 +112,6 @@ pub struct Links {
     slots: Vec<Slot>,
     timers: Timers<(Due, SlotId)>,
     jitter: Jitter,
-    sequence: u64,
     count: Count,
 }
 
@@ -124,7 +125,6 @@ impl Links {
             slots: Vec::new(),
             timers: Timers::default(),
             jitter,
-            sequence: 0,
             count: Count::default(),
         }
     }
@@ -465,6 +465,7 @@ impl PacketMachine for Links {
             Input::PacketIn { .. } => {}
             Input::Port { at, up } => self.port_state(at, *up, now, out),
             Input::Device { device, connected } => self.device_state(device, *connected, now),
+            Input::Master { device, term } => self.device(&Arc::from(*device)).term = *term,
             Input::Changed(Change::All) => {
                 self.rebuild(net, now, out);
                 self.restore(net, now, out);

@@ -42,7 +42,7 @@ pub(super) struct Slot {
     pub next_send: Option<Nanos>,
     pub last_sent: Option<Nanos>,
     pub expiring: Option<Nanos>,
-    /// Time and sequence of the last believed frame that this port sent.
+    /// Term and time of the last believed frame that this port sent.
     pub last_signed: Option<(u64, u64)>,
     /// Last forged or replayed frame that arrived here.
     pub forged_at: Option<Nanos>,
@@ -114,8 +114,7 @@ impl Links {
         s.last_sent = Some(now);
         let (Some(key), Some(device)) = (c.keys.first(), self.devices.get(&s.at.device)) else { return };
         let (true, Some(mac)) = (device.connected && s.oper != Some(false), device.router_mac) else { return };
-        self.sequence += 1;
-        let unit = self.unit(id).signed(key, c.epoch_unix_ns.wrapping_add(now), self.sequence);
+        let unit = self.unit(id).signed(key, c.epoch_unix_ns.wrapping_add(now), device.term);
         self.count.sent += 1;
         let s = &mut self.slots[id];
         s.unheard = s.unheard.saturating_add(1);

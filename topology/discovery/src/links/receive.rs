@@ -38,12 +38,11 @@ impl Links {
             return;
         };
         let (id, from) = (self.slot(at), self.slot(&sender));
-        let stamp = (signature.time_ns, signature.sequence);
-        // A clock that was set back must not lock its owner out for longer than the window.
-        if self.slots[from]
-            .last_signed
-            .is_some_and(|last| stamp <= last && last.0 <= wall.saturating_add(self.config.window))
-        {
+        let stamp = (signature.term, signature.time_ns);
+        // What is older than the window is refused for its time. So it need not be known for longer; and neither a clock
+        // that was set back nor a store that counts anew locks its owner out for longer.
+        let known = |last: &(u64, u64)| wall.abs_diff(last.1) <= self.config.window;
+        if self.slots[from].last_signed.filter(known).is_some_and(|last| stamp <= last) {
             self.replayed(at, &unit.chassis, &unit.port, now, out);
             return;
         }

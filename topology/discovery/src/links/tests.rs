@@ -494,16 +494,22 @@ struct TwoMasters {
 impl TwoMasters {
     /// The first is master of the switches whose names begin with `leaf`.
     fn start() -> Self {
-        let worlds = [true, false].map(|leaves| {
-            let mut world = World::new(two_by_two());
-            world.cables.clear();
-            world.input(&Input::Changed(Change::All));
-            for d in world.net.router_macs.keys().cloned().collect::<Vec<_>>() {
-                world.input(&Input::Device { device: &d, connected: d.starts_with("leaf") == leaves });
-            }
-            world
-        });
+        let worlds = [true, false].map(|leaves| Self::master(leaves, 7, World::new(two_by_two())));
         TwoMasters { worlds, cut: HashSet::new() }
+    }
+
+    /// A machine becomes the master of leaves or spines.
+    fn master(leaves: bool, term: u64, mut world: World) -> World {
+        world.cables.clear();
+        world.input(&Input::Changed(Change::All));
+        for d in world.net.router_macs.keys().cloned().collect::<Vec<_>>() {
+            let ours = d.starts_with("leaf") == leaves;
+            if ours {
+                world.input(&Input::Master { device: &d, term });
+            }
+            world.input(&Input::Device { device: &d, connected: ours });
+        }
+        world
     }
 
     fn run(&mut self, time: Nanos) {
@@ -552,4 +558,25 @@ fn links_between_switches_of_two_masters_are_seen_by_both() {
     both.cut.clear();
     both.run(2 * SECONDS);
     assert_eq!(both.links(), [4, 4]);
+}
+
+#[test]
+fn a_new_master_whose_clock_is_behind_is_believed_at_once_and_the_old_one_no_more() {
+    let mut both = TwoMasters::start();
+    both.run(5 * SECONDS);
+    assert_eq!(both.links(), [4, 4]);
+    let mut behind = World::new(two_by_two());
+    behind.machine = Links::new(LinksConfig::new(vec![key()], EPOCH - 4 * SECONDS));
+    behind.now = both.worlds[0].now;
+    let mut old = std::mem::replace(&mut both.worlds[1], TwoMasters::master(false, 9, behind));
+    both.run(SECONDS);
+    let replayed = |w: &World| w.machine.counters().into_iter().find(|(name, _)| *name == "replayed").unwrap().1;
+    assert_eq!((both.links(), both.worlds[0].downs(), replayed(&both.worlds[0])), ([4, 4], vec![], 0));
+    // What the old one still sends has the later time and is nevertheless of before.
+    old.run(1100 * MILLIS);
+    let (_, late) = old.sent.iter().rev().find(|(at, _)| *at == p("spine1", 1)).unwrap();
+    both.worlds[0].inject(&p("leaf1", 1), late);
+    assert_eq!(replayed(&both.worlds[0]), 1);
+    both.run(10 * SECONDS);
+    assert_eq!((both.links(), both.worlds[0].downs(), both.worlds[1].downs()), ([4, 4], vec![], vec![]));
 }

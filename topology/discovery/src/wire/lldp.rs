@@ -5,10 +5,12 @@
 //!
 //! The signature is an organizationally specific TLV and always the last before the end:
 //! ```text
-//!  OUI (3)  subtype 1 (1)  version 1 (1)  key id (1)  time ns (8)  sequence (8)  HMAC-SHA256 (32)
+//!  OUI (3)  subtype 1 (1)  version 1 (1)  key id (1)  time ns (8)  term (8)  HMAC-SHA256 (32)
 //! ```
 //! The HMAC covers a fixed label and every byte of the data unit before the HMAC, so chassis, port, TTL, time and
-//! sequence cannot be changed apart from one another. `time` is Unix time of the sender in nanoseconds.
+//! term cannot be changed apart from one another. `time` is Unix time of the sender in nanoseconds, `term` the revision at
+//! which the sender's mastership of the switch began: frames of a port are in order of term and then of time, so that a new
+//! master is believed at once although its clock may be behind.
 
 use super::{ETH_LLDP, Mac, Tags, WireError, be16, ethernet, take};
 use hmac::{Hmac, KeyInit, Mac as _};
@@ -73,7 +75,7 @@ pub struct Lldp {
 pub struct Signature {
     pub key_id: u8,
     pub time_ns: u64,
-    pub sequence: u64,
+    pub term: u64,
     pub hmac: [u8; 32],
 }
 
@@ -131,7 +133,7 @@ impl Lldp {
             Signature {
                 key_id: v[5],
                 time_ns: u64::from_be_bytes([v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13]]),
-                sequence: u64::from_be_bytes([v[14], v[15], v[16], v[17], v[18], v[19], v[20], v[21]]),
+                term: u64::from_be_bytes([v[14], v[15], v[16], v[17], v[18], v[19], v[20], v[21]]),
                 hmac,
             }
         });
@@ -153,7 +155,7 @@ impl Lldp {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut b = self.head();
         if let Some(s) = &self.signature {
-            push_signature(&mut b, s.key_id, s.time_ns, s.sequence);
+            push_signature(&mut b, s.key_id, s.time_ns, s.term);
             b.extend_from_slice(&s.hmac);
         }
         b.extend_from_slice(&[0, 0]);
@@ -161,9 +163,9 @@ impl Lldp {
     }
 
     /// The data unit signed with `key`; a `signature` already there is replaced.
-    pub fn signed(&self, key: &Key, time_ns: u64, sequence: u64) -> Vec<u8> {
+    pub fn signed(&self, key: &Key, time_ns: u64, term: u64) -> Vec<u8> {
         let mut b = self.head();
-        push_signature(&mut b, key.id, time_ns, sequence);
+        push_signature(&mut b, key.id, time_ns, term);
         let hmac = key.sign(&b);
         b.extend_from_slice(&hmac);
         b.extend_from_slice(&[0, 0]);
@@ -221,13 +223,13 @@ fn push_id(b: &mut Vec<u8>, kind: u8, id: &Id, (local, mac, name): (u8, u8, u8))
     push(b, kind, &v);
 }
 
-fn push_signature(b: &mut Vec<u8>, key_id: u8, time_ns: u64, sequence: u64) {
+fn push_signature(b: &mut Vec<u8>, key_id: u8, time_ns: u64, term: u64) {
     let head = 127u16 << 9 | SIGNATURE_LEN as u16;
     b.extend_from_slice(&head.to_be_bytes());
     b.extend_from_slice(&OUI);
     b.extend_from_slice(&[SUBTYPE_SIGNATURE, VERSION, key_id]);
     b.extend_from_slice(&time_ns.to_be_bytes());
-    b.extend_from_slice(&sequence.to_be_bytes());
+    b.extend_from_slice(&term.to_be_bytes());
 }
 
 fn id(value: &[u8], mac: u8, name: u8) -> Id {
@@ -377,7 +379,7 @@ mod tests {
                       hears in proptest::option::of("[a-z0-9]{1,30}/[0-9]{1,3}"),
                       sig in proptest::option::of(any::<(u8, u64, u64, [u8; 32])>())) {
             let l = Lldp { chassis, port, ttl_s, system_name: name, hears,
-                signature: sig.map(|(key_id, time_ns, sequence, hmac)| Signature { key_id, time_ns, sequence, hmac }) };
+                signature: sig.map(|(key_id, time_ns, term, hmac)| Signature { key_id, time_ns, term, hmac }) };
             prop_assert_eq!(Lldp::parse(&l.to_bytes()).unwrap(), l);
         }
 
