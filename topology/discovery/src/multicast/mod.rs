@@ -233,7 +233,9 @@ impl Multicast {
     /// Says who listens to a group, of each switch where that changed.
     fn tell(&mut self, key: GroupKey, out: &mut Vec<Output>) {
         let (vlan, group) = key;
-        let mut seen: BTreeMap<Arc<str>, (BTreeSet<PortRef>, BTreeMap<IpAddr, BTreeSet<PortRef>>)> = BTreeMap::new();
+        /// Ports of one switch: of any source, and by source.
+        type Seen = (BTreeSet<PortRef>, BTreeMap<IpAddr, BTreeSet<PortRef>>);
+        let mut seen: BTreeMap<Arc<str>, Seen> = BTreeMap::new();
         for (at, listener) in self.groups.get(&key).into_iter().flatten() {
             let (any, sources) = seen.entry(at.device.clone()).or_default();
             if listener.any.is_some() {

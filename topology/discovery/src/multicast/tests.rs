@@ -274,7 +274,7 @@ fn a_dual_homed_host_gets_one_copy() {
     w.net.ports.get_mut(&other).unwrap().twin = Some(one.clone());
     w.says(&one, 5, RecordKind::ToExclude, G, &[]);
     w.says(&other, 5, RecordKind::IsExclude, G, &[]);
-    assert_eq!(w.members(G), [other.clone()], "it speaks through the other leg now");
+    assert_eq!(w.members(G), std::slice::from_ref(&other), "it speaks through the other leg now");
     w.says(&one, 5, RecordKind::ToInclude, G, &[]);
     w.run(3 * SECONDS);
     assert!(w.members(G).is_empty(), "a leave counts whichever way it comes");
