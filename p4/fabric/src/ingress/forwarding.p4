@@ -277,6 +277,10 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
         } else if (local.fwd == FWD_BRIDGING && local.out_as_is == 0) {
             bridge = 1;
         }
-        if (bridge == 1) { bridging.apply(); }
+        if (bridge == 1) {
+            bridging.apply();
+            // Whoever is behind the port has it already (802.1Q 8.6.1).
+            if (local.skip_next == 1 && std.mcast_grp == 0 && std.egress_spec == std.ingress_port) { local.drop = 1; }
+        }
     }
 }

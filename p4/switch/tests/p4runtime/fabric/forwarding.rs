@@ -49,6 +49,7 @@ fn a_vlan_over_access_and_trunk_ports() {
     // Never back where it came from, and not by a port that does not carry the VLAN.
     let everyone = [0xff; 6];
     assert_eq!(office.send(1, &on(everyone, HOST, &[])), [(2, on(everyone, HOST, &[10]))]);
+    assert_eq!(office.send(2, &on(PEER, HOST, &[10])), []);
     assert_eq!(
         office.send(3, &on(everyone, PEER, &[10])),
         [(1, on(everyone, PEER, &[])), (2, on(everyone, PEER, &[10]))]
