@@ -4,7 +4,7 @@
 //! ```text
 //!  PortRx ─batch─► Forwarder::process ─► Output ─► PortTx (one a worker and port) ─flush after each batch─►
 //!     ▲                                     └────► the controller, for frames to the CPU port
-//!     └ poll when nothing waits; a mailbox (attach, detach, inject, stop) wakes it too
+//!     └ epoll when nothing waits; a mailbox (attach, detach, inject, stop) wakes it too
 //! ```
 //! A port's receiving half belongs to one worker; each worker has its own transmitting half of every port, so workers
 //! share nothing but counters.
@@ -200,7 +200,7 @@ impl Drop for Runtime {
 struct Input {
     port: Arc<Port>,
     rx: Box<dyn PortRx>,
-    /// Its descriptor reports an error that does not go away: not polled until it is attached again.
+    /// Its descriptor reports an error that does not go away: not waited for until it is attached again.
     mute: bool,
 }
 
@@ -233,7 +233,7 @@ const SETTLE: Duration = Duration::from_millis(10);
 
 impl Worker {
     fn run(&mut self) {
-        let mut polled = Vec::new();
+        let mut wakers = None;
         let mut busy_until = Instant::now();
         let mut turns = 0u32;
         loop {
@@ -241,7 +241,7 @@ impl Worker {
                 if self.commands() {
                     return;
                 }
-                polled.clear();
+                wakers = None;
             }
             let mut moved = 0;
             for input in &mut self.inputs {
@@ -268,30 +268,46 @@ impl Worker {
                 std::hint::spin_loop();
                 continue;
             }
-            self.sleep(&mut polled);
+            if let Err(error) = self.sleep(&mut wakers) {
+                tracing::error!(%error, "waiting for frames");
+                wakers = None;
+                std::thread::yield_now();
+            }
         }
     }
 
+    /// What wakes the worker: inputs by their place, and the mailbox behind them.
+    fn wakers(&self) -> io::Result<sys::Epoll> {
+        let wakers = sys::Epoll::new()?;
+        wakers.add(self.mailbox.ready.raw(), self.inputs.len() as u64)?;
+        for (at, input) in self.inputs.iter().enumerate().filter(|(_, input)| !input.mute) {
+            wakers.add(input.rx.fd(), at as u64)?;
+        }
+        Ok(wakers)
+    }
+
     /// Blocks until a port or the mailbox is ready.
-    fn sleep(&mut self, polled: &mut Vec<libc::pollfd>) {
-        if polled.is_empty() {
-            polled.push(sys::poll_in(self.mailbox.ready.raw()));
-            polled.extend(self.inputs.iter().map(|i| sys::poll_in(if i.mute { -1 } else { i.rx.fd() })));
-        }
+    fn sleep(&mut self, wakers: &mut Option<sys::Epoll>) -> io::Result<()> {
+        let wakers = match wakers {
+            Some(wakers) => wakers,
+            None => wakers.insert(self.wakers()?),
+        };
         let timeout = if self.unsettled.is_some() { SETTLE.as_millis() as i32 } else { -1 };
-        if let Err(error) = sys::poll(polled, timeout) {
-            tracing::error!(%error, "poll");
-            return;
-        }
-        let bad = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
-        for (entry, input) in polled[1..].iter_mut().zip(&mut self.inputs) {
+        let mut bad = None;
+        for (at, fails) in wakers.wait(timeout)? {
+            let Some(input) = self.inputs.get_mut(at as usize) else { continue };
             // A pending error (the interface went down) goes away by reading it; another one stays.
-            if entry.revents & bad != 0 && entry.revents & libc::POLLIN == 0 && sys::take_error(entry.fd) == 0 {
+            if fails && sys::take_error(input.rx.fd()) == 0 {
                 tracing::warn!(port = input.port.no, name = input.port.name, "does not answer any more");
                 input.mute = true;
-                entry.fd = -1;
+                bad = Some(input.rx.fd());
             }
         }
+        // Others that are bad are found by the next wait.
+        if let Some(fd) = bad {
+            wakers.remove(fd);
+        }
+        Ok(())
     }
 
     fn settle(&mut self, now: Instant) {

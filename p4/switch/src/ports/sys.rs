@@ -183,6 +183,48 @@ pub fn poll_in(fd: RawFd) -> libc::pollfd {
     libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
 }
 
+/// Descriptors that a thread waits on again and again: the kernel keeps the list, so that a wait costs what is ready and not what
+/// there is.
+pub struct Epoll {
+    fd: OwnedFd,
+    ready: [libc::epoll_event; 32],
+}
+
+impl Epoll {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: a plain integer in; a fresh descriptor comes out.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: nobody else owns `fd`.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd, ready: [libc::epoll_event { events: 0, u64: 0 }; 32] })
+    }
+
+    /// Waits for input of `fd` too; `token` names it in what is ready. A closed descriptor is forgotten by itself.
+    pub fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+        // SAFETY: the pointer is to a live local value.
+        check(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) }).map(drop)
+    }
+
+    pub fn remove(&self, fd: RawFd) {
+        // SAFETY: no pointer is used. It fails only when the descriptor is not there.
+        unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) };
+    }
+
+    /// Waits for readiness; `timeout_ms` below zero waits for ever. What is ready: its token, and whether it has an error and no
+    /// input. Interruption counts as nothing ready.
+    pub fn wait(&mut self, timeout_ms: i32) -> io::Result<impl Iterator<Item = (u64, bool)> + '_> {
+        let (list, most) = (self.ready.as_mut_ptr(), self.ready.len() as i32);
+        // SAFETY: pointer and length describe `ready`.
+        let count = match check(unsafe { libc::epoll_wait(self.fd.as_raw_fd(), list, most, timeout_ms) }) {
+            Ok(n) => n as usize,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            Err(e) => return Err(e),
+        };
+        Ok(self.ready[..count].iter().map(|event| (event.u64, event.events & libc::EPOLLIN as u32 == 0)))
+    }
+}
+
 /// A counter that a thread can wait on by poll.
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
