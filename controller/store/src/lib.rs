@@ -34,8 +34,8 @@ pub use error::{Error, Expected, Result};
 pub use etcd::EtcdStore;
 pub use follow::{Followed, Piece, follow, follow_in_pieces};
 pub use types::{
-    Batch, Change, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page, Previous, Query,
-    Relation, Revision, Status, Txn, TxnOutcome,
+    Batch, Compare, Entry, Event, Key, Lease, LeaseId, Limits, Listing, Op, OpResult, Page, Query, Relation, Revision,
+    Status, Txn, TxnOutcome,
 };
 
 /// Batches in order of revision. After the first error the stream ends.

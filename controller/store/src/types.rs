@@ -68,9 +68,10 @@ pub struct Page {
     pub more: bool,
 }
 
-/// What became of one key.
+/// What became of one key. What it held before is not said: etcd reads it for every event and watcher, which costs more
+/// than the write (see `etcd/watch.rs`), and whoever follows a prefix has it already.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum Event {
     Put(Entry),
     /// Removed, by request or by the end of its lease.
     Delete {
@@ -78,35 +79,19 @@ pub enum Change {
     },
 }
 
-/// The entry as it was before an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Previous {
-    /// Known; `None` if the key did not exist.
-    Known(Option<Entry>),
-    /// The store no longer has it.
-    Unknown,
-}
-
-/// One change of one key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    pub change: Change,
-    pub previous: Previous,
-}
-
 impl Event {
     pub fn key(&self) -> &Key {
-        match &self.change {
-            Change::Put(entry) => &entry.key,
-            Change::Delete { key } => key,
+        match self {
+            Event::Put(entry) => &entry.key,
+            Event::Delete { key } => key,
         }
     }
 
     /// The entry after the event, `None` when it was deleted.
     pub fn entry(&self) -> Option<&Entry> {
-        match &self.change {
-            Change::Put(entry) => Some(entry),
-            Change::Delete { .. } => None,
+        match self {
+            Event::Put(entry) => Some(entry),
+            Event::Delete { .. } => None,
         }
     }
 }

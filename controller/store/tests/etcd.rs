@@ -3,6 +3,8 @@
 
 mod suite;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -264,6 +266,31 @@ async fn two_sites_share_a_cluster_and_see_nothing_of_each_other() {
 async fn counters_are_linearizable_across_members() {
     let members = Members::start(3);
     suite::races::counters_are_linearizable(Arc::new(members.connect().await)).await;
+}
+
+/// The keys that a member has read so far, by its own account.
+fn reads(members: &Members) -> f64 {
+    let url = members.endpoint(0);
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).unwrap();
+    let count = metrics.lines().find_map(|l| l.strip_prefix("etcd_debugging_mvcc_range_total "));
+    count.and_then(|n| n.parse().ok()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn following_costs_no_read_a_change() {
+    let members = Members::start(1);
+    let store = members.connect().await;
+    let write = |value: &'static str| (0..100).fold(Txn::new(), |t, i| t.then(Op::put(format!("port/{i}"), value)));
+    let first = store.txn(write("1")).await.unwrap().revision;
+    let before = reads(&members);
+    store.txn(write("2")).await.unwrap();
+    let batch = suite::watching::next(&mut store.watch("", first + 1)).await;
+    assert_eq!(batch.events.len(), 100);
+    let read = reads(&members) - before;
+    assert!(read < 20.0, "{read} reads for 100 changes");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

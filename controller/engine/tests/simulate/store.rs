@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pergola_store::{
-    Batch, Change, Compare, Entry, Error, Event, Lease, LeaseId, Listing, Op, OpResult, Previous, Relation, Revision,
-    Txn, TxnOutcome,
+    Batch, Compare, Entry, Error, Event, Lease, LeaseId, Listing, Op, OpResult, Relation, Revision, Txn, TxnOutcome,
 };
 
 const TTL: Duration = Duration::from_secs(1);
@@ -119,17 +118,15 @@ impl Store {
         for op in ops {
             match op {
                 Op::Put { key, value, lease } => {
-                    let before = self.entries.get(&**key).cloned();
-                    let create_revision = before.as_ref().map_or(revision, |e| e.create_revision);
+                    let create_revision = self.entries.get(&**key).map_or(revision, |e| e.create_revision);
                     let (key, value) = (key.clone(), value.clone());
                     let entry = Entry { key, value, create_revision, mod_revision: revision, lease: *lease };
                     self.entries.insert(entry.key.to_string(), entry.clone());
-                    events.push(Event { change: Change::Put(entry), previous: Previous::Known(before) });
+                    events.push(Event::Put(entry));
                 }
                 Op::Delete { key } => {
-                    if let Some(before) = self.entries.remove(&**key) {
-                        let previous = Previous::Known(Some(before));
-                        events.push(Event { change: Change::Delete { key: key.clone() }, previous });
+                    if self.entries.remove(&**key).is_some() {
+                        events.push(Event::Delete { key: key.clone() });
                     }
                 }
                 Op::DeletePrefix { .. } | Op::Get { .. } => {}

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use crate::{Change, Entry, Error, Event, Key, LeaseId, Previous, Result};
+use crate::{Entry, Error, Event, Key, LeaseId, Result};
 
 const HEAD: usize = 24;
 const PUT: u8 = 1;
@@ -34,11 +34,15 @@ pub(super) fn decode_entry(key: &Key, bytes: &[u8]) -> Result<Entry> {
     })
 }
 
-pub(super) fn encode_event(event: &Event) -> Vec<u8> {
-    let previous = match &event.previous {
-        Previous::Known(previous) => previous.as_ref(),
-        Previous::Unknown => None,
-    };
+/// A change as the log has it: with the entry before, by which the past is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Logged {
+    pub event: Event,
+    pub previous: Option<Entry>,
+}
+
+pub(super) fn encode_event(Logged { event, previous }: &Logged) -> Vec<u8> {
+    let previous = previous.as_ref();
     let sizes = [event.entry(), previous].into_iter().flatten().map(|e| HEAD + e.value.len());
     let mut out = Vec::with_capacity(9 + sizes.sum::<usize>());
     let flag = |set: bool, bit| if set { bit } else { 0 };
@@ -53,22 +57,22 @@ pub(super) fn encode_event(event: &Event) -> Vec<u8> {
     out
 }
 
-pub(super) fn decode_event(key: &Key, bytes: &[u8]) -> Result<Event> {
+pub(super) fn decode_event(key: &Key, bytes: &[u8]) -> Result<Logged> {
     let (&flags, mut rest) = bytes.split_first().ok_or_else(|| short(key, bytes))?;
-    let mut change = Change::Delete { key: key.clone() };
+    let mut event = Event::Delete { key: key.clone() };
     if flags & PUT != 0 {
         let len = rest.get(..8).map(|b| number(b, 0)).ok_or_else(|| short(key, bytes))?;
         let end = usize::try_from(len).ok().and_then(|len| len.checked_add(8));
         let put = end.and_then(|end| Some((rest.get(8..end)?, rest.get(end..)?)));
         let (put, behind) = put.ok_or_else(|| short(key, bytes))?;
-        change = Change::Put(decode_entry(key, put)?);
+        event = Event::Put(decode_entry(key, put)?);
         rest = behind;
     }
     let previous = match flags & HAD_PREVIOUS {
         0 => None,
         _ => Some(decode_entry(key, rest)?),
     };
-    Ok(Event { change, previous: Previous::Known(previous) })
+    Ok(Logged { event, previous })
 }
 
 fn number(bytes: &[u8], at: usize) -> u64 {
@@ -93,22 +97,20 @@ mod tests {
     #[test]
     fn events_survive_the_round_trip() {
         let leased = entry(b"new", Some(LeaseId(-5)));
-        for change in [Change::Put(leased.clone()), Change::Delete { key: leased.key.clone() }] {
+        for event in [Event::Put(leased.clone()), Event::Delete { key: leased.key.clone() }] {
             for previous in [None, Some(entry(b"", None)), Some(entry(b"old", None))] {
-                let previous = Previous::Known(previous);
-                let event = Event { change: change.clone(), previous };
-                assert_eq!(decode_event(&leased.key, &encode_event(&event)).unwrap(), event);
+                let logged = Logged { event: event.clone(), previous };
+                assert_eq!(decode_event(&leased.key, &encode_event(&logged)).unwrap(), logged);
             }
         }
     }
 
     #[test]
     fn cut_records_are_damage_and_no_panic() {
-        let event =
-            Event { change: Change::Put(entry(b"new", None)), previous: Previous::Known(Some(entry(b"", None))) };
-        let bytes = encode_event(&event);
+        let logged = Logged { event: Event::Put(entry(b"new", None)), previous: Some(entry(b"", None)) };
+        let bytes = encode_event(&logged);
         for len in 0..bytes.len() {
-            let found = decode_event(event.key(), &bytes[..len]);
+            let found = decode_event(logged.event.key(), &bytes[..len]);
             assert!(matches!(found, Err(Error::Corrupt { .. })), "{len}");
         }
     }

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
+use super::HistoryOptions;
+use super::codec::{self, Logged};
 use super::lease::{Leases, Now};
 use super::tables::{
     COMPACTED, ENTRIES, LAST_LEASE, LAYOUT, LAYOUT_NOW, LEASE_KEYS, LEASES, LOG, LOG_BYTES, META, REVISION, meta,
     read_entry, storage, table, transaction,
 };
-use super::{HistoryOptions, codec};
-use crate::{
-    Batch, Change, Entry, Error, Event, Key, Lease, LeaseId, Op, OpResult, Previous, Result, Revision, Txn, TxnOutcome,
-};
+use crate::{Batch, Entry, Error, Event, Key, Lease, LeaseId, Op, OpResult, Result, Revision, Txn, TxnOutcome};
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -296,21 +295,20 @@ impl Group<'_, '_> {
         Ok(Ok(TxnOutcome { revision: self.numbers.revision, succeeded, results }))
     }
 
-    fn put(&mut self, entry: Entry, previous: Option<Entry>) -> Result<Event> {
+    fn put(&mut self, entry: Entry, previous: Option<Entry>) -> Result<Logged> {
         let old_lease = previous.as_ref().and_then(|e| e.lease);
         self.move_lease(&entry.key, old_lease, entry.lease)?;
         let mut bytes = Vec::with_capacity(24 + entry.value.len());
         codec::encode_entry(&entry, &mut bytes);
         self.tables.entries.insert(&*entry.key, bytes.as_slice()).map_err(storage)?;
-        Ok(Event { change: Change::Put(entry), previous: Previous::Known(previous) })
+        Ok(Logged { event: Event::Put(entry), previous })
     }
 
-    fn delete(&mut self, key: &Key) -> Result<Option<Event>> {
+    fn delete(&mut self, key: &Key) -> Result<Option<Logged>> {
         let Some(previous) = read_entry(&self.tables.entries, key)? else { return Ok(None) };
         self.move_lease(key, previous.lease, None)?;
         self.tables.entries.remove(&**key).map_err(storage)?;
-        let change = Change::Delete { key: key.clone() };
-        Ok(Some(Event { change, previous: Previous::Known(Some(previous)) }))
+        Ok(Some(Logged { event: Event::Delete { key: key.clone() }, previous: Some(previous) }))
     }
 
     fn move_lease(&mut self, key: &str, from: Option<LeaseId>, to: Option<LeaseId>) -> Result<()> {
@@ -339,18 +337,19 @@ impl Group<'_, '_> {
     }
 
     /// Writes the events to the log as the next revision; without events there is none.
-    fn close_revision(&mut self, mut events: Vec<Event>) -> Result<()> {
+    fn close_revision(&mut self, mut events: Vec<Logged>) -> Result<()> {
         if events.is_empty() {
             return Ok(());
         }
         self.numbers.revision += 1;
-        events.sort_by(|a, b| a.key().cmp(b.key()));
-        for event in &events {
-            let bytes = codec::encode_event(event);
-            self.numbers.log_bytes += log_size(event.key(), &bytes);
-            let at = (self.numbers.revision, &**event.key());
+        events.sort_by(|a, b| a.event.key().cmp(b.event.key()));
+        for logged in &events {
+            let (bytes, key) = (codec::encode_event(logged), logged.event.key());
+            self.numbers.log_bytes += log_size(key, &bytes);
+            let at = (self.numbers.revision, &**key);
             self.tables.log.insert(at, bytes.as_slice()).map_err(storage)?;
         }
+        let events = events.into_iter().map(|logged| logged.event).collect();
         self.batches.push(Arc::new(Batch { revision: self.numbers.revision, events }));
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::codec;
 use super::tables::{
     COMPACTED, ENTRIES, LOG, META, REVISION, check_kept, meta, read_entry, storage, table, transaction,
 };
-use crate::{Batch, Entry, Error, Event, Key, Page, Previous, Query, Result, Revision};
+use crate::{Batch, Entry, Error, Key, Page, Query, Result, Revision};
 
 /// Entries in a page when the caller leaves the choice to the store.
 const PAGE: usize = 4096;
@@ -43,9 +43,8 @@ pub(super) fn page(db: &Database, query: &Query) -> Result<Page> {
             let (_, key) = at.value();
             if key.starts_with(&query.prefix) && !undone.contains_key(key) {
                 let key = Key::from(key);
-                let event = codec::decode_event(&key, bytes.value())?;
-                let Previous::Known(previous) = event.previous else { continue };
-                undone.insert(key, previous);
+                let logged = codec::decode_event(&key, bytes.value())?;
+                undone.insert(key, logged.previous);
             }
         }
     }
@@ -103,7 +102,7 @@ pub(super) fn history(
         if !key.starts_with(prefix) {
             continue;
         }
-        let event: Event = codec::decode_event(&Key::from(key), bytes.value())?;
+        let event = codec::decode_event(&Key::from(key), bytes.value())?.event;
         match batches.last_mut() {
             Some(batch) if batch.revision == revision => batch.events.push(event),
             _ => batches.push(Batch { revision, events: vec![event] }),

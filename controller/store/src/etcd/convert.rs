@@ -8,7 +8,7 @@ use etcd_client::{
     Txn as EtcdTxn, TxnOp, TxnOpResponse,
 };
 
-use crate::{Change, Compare, Entry, Error, Event, Key, LeaseId, Op, OpResult, Previous, Relation, Result, Revision};
+use crate::{Compare, Entry, Error, Event, Key, LeaseId, Op, OpResult, Relation, Result, Revision};
 
 /// Puts keys below the site's prefix, and takes them from there.
 #[derive(Debug, Clone)]
@@ -46,22 +46,11 @@ impl Names {
 
     pub(super) fn event(&self, event: &EtcdEvent) -> Result<(Revision, Event)> {
         let kv = event.kv().ok_or_else(|| Error::corrupt("an etcd event without a key"))?;
-        let previous = event.prev_kv().map(|kv| self.entry(kv.clone())).transpose()?;
-        let revision = kv.mod_revision() as u64;
-        Ok(match event.event_type() {
-            EventType::Put => {
-                let previous = match previous {
-                    Some(previous) => Previous::Known(Some(previous)),
-                    None if kv.create_revision() == kv.mod_revision() => Previous::Known(None),
-                    None => Previous::Unknown,
-                };
-                (revision, Event { change: Change::Put(self.entry(kv.clone())?), previous })
-            }
-            EventType::Delete => {
-                let previous = previous.map_or(Previous::Unknown, |p| Previous::Known(Some(p)));
-                (revision, Event { change: Change::Delete { key: self.short(kv.key())? }, previous })
-            }
-        })
+        let event = match event.event_type() {
+            EventType::Put => Event::Put(self.entry(kv.clone())?),
+            EventType::Delete => Event::Delete { key: self.short(kv.key())? },
+        };
+        Ok((kv.mod_revision() as u64, event))
     }
 
     /// As one transaction of etcd, in which no level holds more than `most` allows: `most` operations, or, when there are

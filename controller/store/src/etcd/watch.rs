@@ -5,6 +5,8 @@
 //!   So a watch begins one revision early, which is refused when anything it needs is gone.
 //! - The answer to a progress request may name a revision whose events are still on their way. It
 //!   proves that the member lives, and nothing else.
+//! - A watch does not ask for previous values. etcd 3.4 reads each on its own, and every read copies the buffer of what is
+//!   not in its file yet, which stays as large as it ever was: where 4,000 keys were written at once, 0.7 ms an event.
 //! - After a restore from a backup the cluster is behind the watcher and would stay silent for
 //!   long. The watcher compares before it opens.
 
@@ -115,7 +117,6 @@ impl Watcher {
         }
         let options = WatchOptions::new()
             .with_prefix()
-            .with_prev_key()
             .with_progress_notify()
             .with_start_revision(signed(self.from.saturating_sub(1).max(1)));
         let key = self.client.names.full(&self.prefix);

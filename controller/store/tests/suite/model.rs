@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pergola_store::{Compare, Entry, Key, Op, OpResult, Previous, Store, Txn};
+use pergola_store::{Compare, Entry, Key, Op, OpResult, Store, Txn};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRng, TestRunner};
@@ -159,8 +159,6 @@ async fn run(store: &Arc<dyn Store>, mut state: State, plans: &[Plan]) -> State 
         assert_eq!(batch.revision, *at);
         assert!(batch.events.windows(2).all(|w| w[0].key() < w[1].key()));
         for event in batch.events {
-            let before = replayed.get(event.key()).cloned();
-            assert_eq!(event.previous, Previous::Known(before));
             match event.entry() {
                 Some(entry) => replayed.insert(entry.key.clone(), entry.clone()),
                 None => replayed.remove(event.key()),
