@@ -59,12 +59,17 @@ impl App for Multicast {
                     touched(old, new, key.vlan, key.group, out);
                 }
             }
-            // Few groups: a subnet's VLAN or a port's mode may matter to any of them.
-            Kind::Subnet | Kind::Port => {
-                self.units(old, out);
-                self.units(new, out);
+            // A port of the edge is in the trees of its VLANs, and matters to no other.
+            Kind::Port if !moves_paths(old, change) && !moves_paths(new, change) => {
+                let Ok(id) = change.key.name.parse() else { return };
+                let ports = [old, new].into_iter().filter_map(|view| view.port(&id));
+                let vlans: BTreeSet<VlanId> = ports.flat_map(|p| p.mode.memberships()).map(|(vlan, _)| vlan).collect();
+                for (view, vlan) in [old, new].into_iter().flat_map(|view| vlans.iter().map(move |v| (view, *v))) {
+                    groups_in(view, vlan).for_each(|group| units_of(vlan, group, out));
+                }
             }
-            _ if moves_paths(new, change) => {
+            // Few subnets change, and a VLAN may matter to any group.
+            _ if change.key.kind == Kind::Subnet || moves_paths(old, change) || moves_paths(new, change) => {
                 self.units(old, out);
                 self.units(new, out);
             }
@@ -118,6 +123,13 @@ fn groups(view: &View) -> BTreeSet<(VlanId, IpAddr)> {
     let heard = view.group_members().map(|m| (m.vlan, m.group));
     let configured = view.multicast_groups().filter_map(|g| Some((view.subnet(&g.subnet)?.vlan, g.group)));
     heard.chain(configured).collect()
+}
+
+/// The groups of a VLAN that anybody is to receive.
+fn groups_in(view: &View, vlan: VlanId) -> impl Iterator<Item = IpAddr> + '_ {
+    let heard = view.members_in_vlan(vlan).map(|m| m.group);
+    let configured = view.multicast_groups().filter(move |g| view.subnet(&g.subnet).is_some_and(|s| s.vlan == vlan));
+    heard.chain(configured.map(|g| g.group))
 }
 
 /// Everything that needs a replication group of its own.

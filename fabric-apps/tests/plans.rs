@@ -7,7 +7,7 @@ use pergola_model::{
 };
 use pergola_pipeline::entity::ValueView;
 use pergola_pipeline::{Entity, tables};
-use pergola_plan::{Fabric, Planner};
+use pergola_plan::{App, Fabric, Planner, UnitSet};
 use proptest::prelude::*;
 use std::net::IpAddr;
 
@@ -367,4 +367,27 @@ fn ports_with_another_way_beside_them_are_watched() {
     let mut spine = watched("spine1");
     spine.sort();
     assert_eq!(spine, [0, 0, 2]);
+}
+
+#[test]
+fn a_port_matters_to_the_groups_of_its_vlans_alone() {
+    let mut view = example("2x2");
+    let port: PortId = "leaf2/3".parse().unwrap();
+    let mut described = (**view.port(&port).unwrap()).clone();
+    assert_eq!(described.mode.memberships().iter().map(|(vlan, _)| vlan.get()).collect::<Vec<_>>(), [10]);
+    for n in 0..=50u8 {
+        let (vlan, at) = if n == 0 { (10, port.clone()) } else { (20, "leaf1/4".parse().unwrap()) };
+        let (vlan, group) = (VlanId::new(vlan).unwrap(), IpAddr::from([239, 1, 2, n]));
+        view.put(GroupMembers { switch: at.switch.clone(), vlan, group, any: vec![at], sources: vec![] });
+    }
+    let mut planned = planner();
+    planned.plan_all(&view);
+    let old = view.clone();
+    described.enabled = false;
+    let change = ChangedKey { key: described.key(), change: view.put(described).unwrap() };
+    let mut units = UnitSet::new();
+    pergola_fabric_apps::multicast::Multicast.affected(&old, &view, &change, &mut units);
+    assert_eq!(units.len(), 2, "the group and how it arrives: {units:?}");
+    planned.apply(&old, &view, [&change]);
+    assert_eq!(planned.audit(&view), vec![]);
 }

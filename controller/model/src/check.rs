@@ -165,13 +165,8 @@ impl View {
         let name = &*key.name;
         let users_of_port = |port: &PortId, out: &mut Vec<Key>| {
             out.push(Key::new(Kind::Port, port));
-            let declared = self.hosts_at(port).filter_map(|h| h.declared.as_ref());
-            out.extend(declared.map(|d| Key::new(Kind::Host, &d.name)));
+            out.extend(self.users_of(port).cloned());
             out.extend(self.links_at(port).map(|l| Key::new(Kind::Link, &l.id)));
-            let groups = self.multicast_groups().filter(|g| g.receivers.contains(port));
-            out.extend(groups.map(|g| Key::new(Kind::Multicast, &g.name)));
-            let access = self.access_devices().filter(|d| d.ports.contains(port));
-            out.extend(access.map(|d| Key::new(Kind::AccessDevice, &d.name)));
         };
         match key.kind {
             Kind::Switch => {
@@ -180,10 +175,7 @@ impl View {
                 out.extend(self.links_of(&switch).map(|l| Key::new(Kind::Link, &l.id)));
                 let paired = self.switches().filter(|s| s.pair.as_ref() == Some(&switch));
                 out.extend(paired.map(|s| Key::new(Kind::Switch, &s.name)));
-                let hosts = self.hosts_on(&switch).filter_map(|(_, h)| h.declared.as_ref());
-                out.extend(hosts.map(|d| Key::new(Kind::Host, &d.name)));
-                let access = self.access_devices().filter(|d| d.ports.iter().any(|p| p.switch == switch));
-                out.extend(access.map(|d| Key::new(Kind::AccessDevice, &d.name)));
+                out.extend(self.users_on(&switch).cloned());
                 out.extend(self.policies().map(|p| Key::new(Kind::Policy, &p.name)));
             }
             Kind::Port => {

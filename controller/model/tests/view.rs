@@ -156,6 +156,10 @@ fn a_change_is_checked_with_what_refers_to_it() {
         )
         .unwrap(),
     );
+    // Seen elsewhere, it is declared here all the same.
+    view.put(location(1, &[], &["leaf1/8"]));
+    let olt = serde_json::json!({"name": "olt1", "kind": "olt", "ports": ["leaf1/3"]});
+    view.put(serde_json::from_value::<AccessDevice>(olt).unwrap());
     assert_eq!(view.check(), []);
 
     let after = |key: &str| {
@@ -166,10 +170,16 @@ fn a_change_is_checked_with_what_refers_to_it() {
         assert_eq!(found, view.check(), "nothing a whole check finds is missed");
         found.into_iter().map(|v| format!("{} {}", v.key, v.field)).collect::<Vec<_>>()
     };
-    assert_eq!(after("switch/leaf1"), ["port/leaf1/3 id", "host/h1 attachments[0]"]);
+    assert_eq!(after("switch/leaf1"), ["port/leaf1/3 id", "host/h1 attachments[0]", "access-device/olt1 ports[0]"]);
     assert_eq!(after("port/leaf1/3"), ["host/h1 attachments[0]"]);
     assert_eq!(after("subnet/red"), ["route/10.9.0.0/16 target.next_hops[0]"]);
     assert_eq!(after("host/h1"), [""; 0]);
+    // However many were learned there, who names the port is found without them.
+    for mac in 100..1100 {
+        view.put(location(mac, &[], &["leaf1/3"]));
+    }
+    let users: Vec<String> = view.users_of(&port("leaf1/3")).map(Key::to_string).collect();
+    assert_eq!(users, ["host/h1", "access-device/olt1"]);
 }
 
 /// A few resources that meet in the indexes.
@@ -191,7 +201,7 @@ fn resource() -> impl Strategy<Value = AnyResource> {
                 })
             }
         ),
-        (0u8..3, 0u64..3, 1u16..3, 0u8..3, ports, 0usize..3).prop_map(move |(n, mac, v, ip, p, b)| {
+        (0u8..3, 0u64..3, 1u16..3, 0u8..3, ports.clone(), 0usize..3).prop_map(move |(n, mac, v, ip, p, b)| {
             AnyResource::from(HostIntent {
                 name: format!("h{n}").parse().unwrap(),
                 mac: MacAddr::from_u64(mac),
@@ -215,6 +225,19 @@ fn resource() -> impl Strategy<Value = AnyResource> {
             let target = RouteTarget::NextHops(vec![IpAddr::from([10, 0, 0, hop])]);
             AnyResource::from(Route { prefix: format!("10.{n}.0.0/16").parse().unwrap(), domain: DomainName::default(), target })
         }),
+        (0u8..2, any::<bool>(), ports).prop_map(move |(n, access, p)| {
+            let ports = serde_json::json!(names(p));
+            let ports_of = |field: &str, mut body: serde_json::Value| {
+                body[field] = ports.clone();
+                body
+            };
+            if access {
+                let body = ports_of("ports", serde_json::json!({"name": format!("a{n}"), "kind": "olt"}));
+                return AnyResource::from(serde_json::from_value::<AccessDevice>(body).unwrap());
+            }
+            let body = serde_json::json!({"name": format!("g{n}"), "subnet": "s0", "group": "239.0.0.1"});
+            AnyResource::from(serde_json::from_value::<MulticastGroup>(ports_of("receivers", body)).unwrap())
+        }),
         (1u32..3, 1u32..3).prop_map(|(a, b)| {
             AnyResource::from(Link { id: format!("leaf1/{a}~spine1/{b}").parse().unwrap() })
         }),
@@ -237,6 +260,8 @@ fn answers(view: &View) -> Vec<String> {
         for switch in ["leaf1", "leaf2", "spine1"] {
             let at = port(&format!("{switch}/{}", n + 1));
             out.push(format!("{:?}", view.hosts_at(&at).collect::<Vec<_>>()));
+            out.push(format!("{:?}", view.users_of(&at).collect::<Vec<_>>()));
+            out.push(format!("{:?}", view.users_on(&at.switch).collect::<Vec<_>>()));
             out.push(format!("{:?}", view.links_at(&at).collect::<Vec<_>>()));
             out.push(format!("{:?}", view.hosts_on(&at.switch).collect::<Vec<_>>()));
             out.push(format!("{:?}", view.links_of(&at.switch).collect::<Vec<_>>()));

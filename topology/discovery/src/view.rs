@@ -69,13 +69,11 @@ impl ViewNet<'_> {
             }
         }
         // A declared host with two attachments makes them a pair.
-        let twin = self.0.hosts_at(&port.id).find_map(|h| {
-            let declared = h.declared.as_deref().filter(|d| d.binding != HostBinding::Learned)?;
-            match &declared.attachments[..] {
-                [a, b] if *a == port.id => Some(b.into()),
-                [a, b] if *b == port.id => Some(a.into()),
-                _ => None,
-            }
+        let mut counted = self.0.hosts_declared_at(&port.id).filter(|d| d.binding != HostBinding::Learned);
+        let twin = counted.find_map(|declared| match &declared.attachments[..] {
+            [a, b] if *a == port.id => Some(b.into()),
+            [a, b] if *b == port.id => Some(a.into()),
+            _ => None,
         });
         Port { role: self.role_of(port), enabled: port.enabled, vlans, twin }
     }

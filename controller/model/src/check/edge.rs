@@ -128,10 +128,7 @@ impl Findings<'_> {
         for (i, port) in device.ports.iter().enumerate() {
             let field = format!("ports[{i}]");
             self.edge_port(&field, port);
-            let other = self
-                .view
-                .access_devices()
-                .find(|other| self.meets(&other.name, &device.name) && other.ports.contains(port));
+            let other = self.view.access_devices_at(port).find(|other| self.meets(&other.name, &device.name));
             if let Some(other) = other.map(|o| o.name.clone()) {
                 self.conflict(&field, port, format!("a port of its own; {other} has this one"));
             }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::{PrefixLength, View};
+use crate::access::AccessDevice;
 use crate::host::{Host, HostIntent, HostKey};
 use crate::ids::{LinkId, PortId};
 use crate::link::Link;
-use crate::names::SubnetName;
+use crate::multicast::MulticastGroup;
+use crate::names::{AccessName, GroupName, SubnetName};
 use crate::observed::{HostLocation, LinkState};
 use crate::port::Port;
 use crate::resource::{AnyResource, DecodeError, Key, Kind};
@@ -136,10 +138,8 @@ impl View {
             AnyResource::Host(new) => self.set_host_intent(new.name.clone(), Some(new)),
             AnyResource::Route(new) => self.set_route(new.id(), Some(new)),
             AnyResource::Policy(new) => replace(&mut self.policies, new.name.clone(), Some(new)).map(|r| r.change),
-            AnyResource::Multicast(new) => replace(&mut self.multicast, new.name.clone(), Some(new)).map(|r| r.change),
-            AnyResource::AccessDevice(new) => {
-                replace(&mut self.access_devices, new.name.clone(), Some(new)).map(|r| r.change)
-            }
+            AnyResource::Multicast(new) => self.set_multicast(new.name.clone(), Some(new)),
+            AnyResource::AccessDevice(new) => self.set_access_device(new.name.clone(), Some(new)),
             AnyResource::DeviceState(new) => {
                 replace(&mut self.device_states, new.switch.clone(), Some(new)).map(|r| r.change)
             }
@@ -182,8 +182,8 @@ impl View {
             Kind::Host => self.set_host_intent(key.name.parse().ok()?, None),
             Kind::Route => self.set_route(key.name.parse().ok()?, None),
             Kind::Policy => delete(&mut self.policies, key),
-            Kind::Multicast => delete(&mut self.multicast, key),
-            Kind::AccessDevice => delete(&mut self.access_devices, key),
+            Kind::Multicast => self.set_multicast(key.name.parse().ok()?, None),
+            Kind::AccessDevice => self.set_access_device(key.name.parse().ok()?, None),
             Kind::DeviceState => delete(&mut self.device_states, key),
             Kind::PortState => delete(&mut self.port_states, key),
             Kind::LinkState => self.set_link_state(key.name.parse().ok()?, None),
@@ -202,6 +202,28 @@ impl View {
             self.vlan_ports.insert(vlan, id.clone());
         }
         Some(done.change)
+    }
+
+    fn set_multicast(&mut self, name: GroupName, new: Option<MulticastGroup>) -> Option<ChangeKind> {
+        let done = replace(&mut self.multicast, name.clone(), new)?;
+        self.set_users(&Key::new(Kind::Multicast, &name), &done, |group| &group.receivers);
+        Some(done.change)
+    }
+
+    fn set_access_device(&mut self, name: AccessName, new: Option<AccessDevice>) -> Option<ChangeKind> {
+        let done = replace(&mut self.access_devices, name.clone(), new)?;
+        self.set_users(&Key::new(Kind::AccessDevice, &name), &done, |device| &device.ports);
+        Some(done.change)
+    }
+
+    /// The ports that an intent names.
+    fn set_users<T>(&mut self, key: &Key, done: &Replaced<T>, ports: impl Fn(&T) -> &[PortId]) {
+        for port in done.old.iter().flat_map(|old| ports(old)) {
+            self.port_users.remove(port.clone(), key.clone());
+        }
+        for port in done.new.iter().flat_map(|new| ports(new)) {
+            self.port_users.insert(port.clone(), key.clone());
+        }
     }
 
     fn set_link(&mut self, id: LinkId, new: Option<Link>) -> Option<ChangeKind> {
@@ -278,6 +300,7 @@ impl View {
 
     fn set_host_intent(&mut self, name: crate::names::HostName, new: Option<HostIntent>) -> Option<ChangeKind> {
         let done = replace(&mut self.host_intents, name.clone(), new)?;
+        self.set_users(&Key::new(Kind::Host, &name), &done, |host| &host.attachments);
         let key = |host: &Arc<HostIntent>| HostKey::new(host.mac, host.vlan);
         let (old, new) = (done.old.as_ref().map(key), done.new.as_ref().map(key));
         if let Some(old) = old {

@@ -250,6 +250,26 @@ impl View {
         self.hosts_by_port.of(port).filter_map(|key| self.hosts.get(key))
     }
 
+    /// The intents that name a port: hosts attached there, groups received there, access devices behind it.
+    pub fn users_of(&self, port: &PortId) -> impl Iterator<Item = &Key> {
+        self.port_users.of(port)
+    }
+
+    /// The same for all ports of a switch.
+    pub fn users_on(&self, switch: &SwitchName) -> impl Iterator<Item = &Key> {
+        let switch = switch.clone();
+        self.port_users
+            .from(PortId::new(switch.clone(), PortNo::MIN))
+            .take_while(move |(port, _)| port.switch == switch)
+            .map(|(_, user)| user)
+    }
+
+    /// The hosts declared at a port, wherever they were seen.
+    pub fn hosts_declared_at(&self, port: &PortId) -> impl Iterator<Item = &Arc<HostIntent>> {
+        let names = self.users_of(port).filter(|user| user.kind == Kind::Host);
+        names.filter_map(|user| self.host_intents.get(&user.name.parse::<HostName>().ok()?))
+    }
+
     /// The hosts reached through a switch's ports, by port; a host at two of its ports comes twice.
     pub fn hosts_on(&self, switch: &SwitchName) -> impl Iterator<Item = (&PortId, &Host)> {
         let switch = switch.clone();
@@ -363,8 +383,21 @@ impl View {
         of_group.map(|(_, m)| m).take_while(move |m| m.vlan == vlan && m.group == group)
     }
 
+    /// Who was heard to listen to any group of a VLAN.
+    pub fn members_in_vlan(&self, vlan: VlanId) -> impl Iterator<Item = &Arc<GroupMembers>> {
+        let group = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let first = MembersKey { vlan, group, switch: SwitchName::lowest() };
+        self.group_members.range(first..).map(|(_, m)| m).take_while(move |m| m.vlan == vlan)
+    }
+
     pub fn access_device(&self, name: &AccessName) -> Option<&Arc<AccessDevice>> {
         self.access_devices.get(name)
+    }
+
+    /// The access devices behind a port; checks refuse more than one.
+    pub fn access_devices_at(&self, port: &PortId) -> impl Iterator<Item = &Arc<AccessDevice>> {
+        let names = self.users_of(port).filter(|user| user.kind == Kind::AccessDevice);
+        names.filter_map(|user| self.access_devices.get(&user.name.parse::<AccessName>().ok()?))
     }
 
     pub fn access_devices(&self) -> impl Iterator<Item = &Arc<AccessDevice>> {

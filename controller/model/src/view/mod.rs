@@ -21,7 +21,7 @@ use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, Subn
 use crate::observed::{CablingFault, DeviceState, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;
-use crate::resource::DecodeError;
+use crate::resource::{DecodeError, Key};
 use crate::route::{HopSet, Route, RouteId};
 use crate::site::Site;
 use crate::subnet::Subnet;
@@ -56,6 +56,8 @@ pub struct View {
     declared_hosts: Pairs<HostKey, HostName>,
     hosts_by_ip: Pairs<IpAddr, HostKey>,
     hosts_by_port: Pairs<PortId, HostKey>,
+    // The intents that name a port: hosts attached there, groups received there, access devices behind it.
+    port_users: Pairs<PortId, Key>,
     vlan_ports: Pairs<VlanId, PortId>,
     vlan_subnets: Pairs<VlanId, SubnetName>,
     link_ends: Pairs<PortId, LinkId>,
