@@ -5,11 +5,13 @@
 //! type `bytes` are [`bytes::Bytes`] and share the memory of the message they were decoded from.
 //!
 //! - [`bytestring`]: canonical byte strings (P4Runtime 8.3).
+//! - [`serialized`]: calls with messages as bytes.
 //! - [`status`]: `google.rpc.Status` with one `p4.v1.Error` an update, in both directions.
 //! - [`text`]: P4Info and pipeline configurations as protobuf text (`.txtpb`).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bytestring;
+pub mod serialized;
 pub mod status;
 pub mod text;
 

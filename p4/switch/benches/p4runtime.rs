@@ -18,9 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
 use p4runtime_proto::p4::v1::{self, update::Type};
+use p4runtime_proto::serialized::Serialized;
 use p4switch::{
     PacketMeta, Switch, SwitchOptions,
     p4runtime::{Server, plane::Host},
@@ -28,9 +29,8 @@ use p4switch::{
 use prost::Message;
 use support::{Controller, FABRIC_JSON, Is, Names, Way, bmv2, reach, switch_args, updates};
 use tonic::{
-    Request, Status,
+    Request,
     client::Grpc,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::http::uri::PathAndQuery,
     transport::{Channel, server::TcpIncoming},
 };
@@ -45,44 +45,6 @@ impl Host for NoPorts {
         port < 16
     }
     fn packet_out(&self, _: Vec<u8>) {}
-}
-
-/// Messages that are serialized already, and those that are left so.
-#[derive(Clone, Copy)]
-struct Serialized;
-
-impl Codec for Serialized {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Serialized {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Serialized {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }
 
 async fn calls(channel: &Channel) -> Grpc<Channel> {

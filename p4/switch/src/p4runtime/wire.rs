@@ -3,13 +3,13 @@
 
 use std::convert::Infallible;
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use p4runtime_proto::p4::v1::{self, p4_runtime_server::P4RuntimeServer};
+use p4runtime_proto::serialized::Serialized;
 use prost::{DecodeError, Message};
 use tonic::{
     Request, Response, Status,
     body::Body,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     codegen::{self, BoxFuture, Context, Poll, Service, StdError, http},
     server::{Grpc, NamedService, ServerStreamingService, UnaryService},
 };
@@ -101,46 +101,4 @@ impl ServerStreamingService<Bytes> for Read {
 /// The status of a message that cannot be read.
 pub fn malformed(error: DecodeError) -> Status {
     Status::internal(error.to_string())
-}
-
-/// Messages as bytes.
-#[derive(Clone, Copy)]
-struct Serialized;
-
-impl Codec for Serialized {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Serialized {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for Serialized {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }
