@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::{StreamExt, stream};
 use p4runtime_proto::p4::v1::{self, update::Type};
 use p4runtime_proto::serialized::Serialized;
