@@ -1,6 +1,6 @@
 //! Machine code without the feature `jit`, or on processors that the compiler is not used for: none. Programs are interpreted.
 
-use crate::exec::Run;
+use crate::exec::{Run, Stop};
 use crate::program::Program;
 
 /// There is never one.
@@ -9,6 +9,10 @@ pub(crate) enum Native {}
 impl Native {
     pub fn new(_: &Program) -> Option<Native> {
         None
+    }
+
+    pub fn pass(&self, _: &mut Run<'_>, _: &mut Vec<u8>) -> Option<Stop> {
+        match *self {}
     }
 
     pub fn parse(&self, _: &mut Run<'_>) -> bool {

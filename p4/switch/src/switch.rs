@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::exec::{Ctx, Run, Scratch, Source};
+use crate::exec::{Ctx, Outgoing, Run, Scratch, Source, Stop};
 use crate::instance::Instance;
 use crate::jit::Native;
 use crate::program::Program;
@@ -314,6 +314,7 @@ macro_rules! run {
             packet: $packet,
             worker: $worker.index,
             drop_port: $pass.switch.options.drop_port,
+            priority_queues: $pass.switch.options.priority_queues,
             clock: &$pass.switch.clock,
         }
     };
@@ -373,7 +374,10 @@ impl Lane {
         self.passes = 0;
         // Copies of an earlier packet, should its sink have panicked.
         self.queue.clear();
-        self.ingress(pass, ctx, sink);
+        match pass.native {
+            Some(native) => self.first(pass, native, ctx, sink),
+            None => self.ingress(pass, ctx, sink),
+        }
         while let Some(job) = self.queue.pop_front() {
             self.passes += 1;
             match job {
@@ -388,6 +392,23 @@ impl Lane {
         self.pool.pop().unwrap_or_else(|| Box::new(Ctx::new(&pass.rt.program.code)))
     }
 
+    /// The first pass by machine code, which does all of it for most packets.
+    fn first(&mut self, pass: &Pass<'_>, native: &Native, mut ctx: Box<Ctx>, sink: &mut impl Sink) {
+        let received = (0, ctx.length);
+        let mut head = std::mem::take(&mut self.head);
+        let stop = native.pass(&mut run!(self, pass, &mut *ctx, pass.frame), &mut head);
+        if stop == Some(Stop::Nowhere) {
+            Self::send(pass, &ctx, &head, pass.frame, sink);
+        }
+        self.head = head;
+        match stop {
+            Some(Stop::Nowhere) => self.pool.push(ctx),
+            Some(Stop::BehindIngress) => self.ingressed(pass, ctx, received, sink),
+            Some(Stop::BehindEgress) => self.egressed(pass, ctx, sink),
+            None => self.ingress(pass, ctx, sink),
+        }
+    }
+
     fn ingress(&mut self, pass: &Pass<'_>, mut ctx: Box<Ctx>, sink: &mut impl Sink) {
         let code = &pass.rt.program.code;
         let own = std::mem::take(&mut ctx.own);
@@ -400,21 +421,26 @@ impl Lane {
         let error = u64::from(run.ctx.checksum_error);
         run.ctx.set(code.std.checksum_error, error);
         run.ingress();
+        ctx.own = own;
+        self.ingressed(pass, ctx, received, sink)
+    }
+
+    /// Behind the ingress control: copies, digests, and where the packet goes. `received` is where it started, and its length.
+    fn ingressed(&mut self, pass: &Pass<'_>, mut ctx: Box<Ctx>, received: (usize, u32), sink: &mut impl Sink) {
+        let code = &pass.rt.program.code;
         ctx.exit = false;
         if ctx.failed {
-            ctx.own = own;
             self.pool.push(ctx);
             return;
         }
         let spec = ctx.get(code.std.egress_spec) as u32;
         let group = ctx.get(code.std.mcast_grp) as u16;
         if ctx.clone_session != 0 {
-            self.clone_ingress(pass, &mut ctx, packet, received);
+            self.clone_ingress(pass, &mut ctx, received);
         }
         if ctx.digest > 0 {
             self.learn(pass, &ctx);
         }
-        ctx.own = own;
         if ctx.resubmit != 0 {
             self.resubmit(pass, ctx, received);
         } else if group != 0 {
@@ -497,7 +523,7 @@ impl Lane {
         self.pool.push(copy);
     }
 
-    fn clone_ingress(&mut self, pass: &Pass<'_>, ctx: &mut Ctx, packet: &[u8], received: (usize, u32)) {
+    fn clone_ingress(&mut self, pass: &Pass<'_>, ctx: &mut Ctx, received: (usize, u32)) {
         let code = &pass.rt.program.code;
         let (session, list) = (ctx.clone_session, ctx.clone_list);
         (ctx.clone_session, ctx.clone_list) = (0, 0);
@@ -508,6 +534,8 @@ impl Lane {
         let mut copy = self.fresh(pass);
         copy.reset(code);
         copy.source = ctx.source;
+        let own = std::mem::take(&mut ctx.own);
+        let packet: &[u8] = if ctx.source == Source::Own { &own } else { pass.frame };
         if ctx.source == Source::Own {
             copy.own.clear();
             copy.own.extend_from_slice(packet);
@@ -516,6 +544,7 @@ impl Lane {
         (copy.growth, copy.ingress_port, copy.ingress_len) = (ctx.growth, ctx.ingress_port, ctx.ingress_len);
         copy.set(code.std.ingress_port, u64::from(ctx.ingress_port));
         run!(self, pass, &mut *copy, packet).parse();
+        ctx.own = own;
         copy.exit = false;
         Self::keep_list(pass, &mut copy, ctx, list, instance_type::INGRESS_CLONE);
         self.clone_out(pass, copy, session);
@@ -569,17 +598,19 @@ impl Lane {
         let own = std::mem::take(&mut ctx.own);
         let packet: &[u8] = if ctx.source == Source::Own { &own } else { pass.frame };
         run!(self, pass, &mut *ctx, packet).egress();
+        ctx.own = own;
+        self.egressed(pass, ctx, sink)
+    }
+
+    /// Behind the egress control: copies, then the packet itself.
+    fn egressed(&mut self, pass: &Pass<'_>, mut ctx: Box<Ctx>, sink: &mut impl Sink) {
         if ctx.failed {
-            ctx.own = own;
             self.pool.push(ctx);
             return;
         }
         if ctx.clone_session != 0 {
-            ctx.own = own;
             self.clone_egress(pass, &mut ctx);
-            return self.leave(pass, ctx, sink);
         }
-        ctx.own = own;
         self.leave(pass, ctx, sink)
     }
 
@@ -606,34 +637,35 @@ impl Lane {
         let packet: &[u8] = if ctx.source == Source::Own { &own } else { pass.frame };
         let mut head = std::mem::take(&mut self.head);
         run!(self, pass, &mut *ctx, packet).deparse(&mut head);
-        let payload = &packet[ctx.start..ctx.end];
-        let keep_head = head.len().min(ctx.truncate);
-        let keep_payload = payload.len().min(ctx.truncate - keep_head);
-        let (out_head, payload) = (&head[..keep_head], &payload[..keep_payload]);
-        let growth = ctx.growth + head.len() as i32 - ctx.start as i32;
         if ctx.recirculate != 0 {
-            self.recirculate(pass, &ctx, out_head, payload, growth);
+            self.recirculate(pass, &ctx, ctx.outgoing(&head, packet));
         } else {
-            let meta = PacketMeta { head_growth: growth, ..pass.meta };
-            sink.emit(ctx.egress_port, out_head, payload, meta);
+            Self::send(pass, &ctx, &head, packet, sink);
         }
         self.head = head;
         ctx.own = own;
         self.pool.push(ctx);
     }
 
-    fn recirculate(&mut self, pass: &Pass<'_>, ctx: &Ctx, head: &[u8], payload: &[u8], growth: i32) {
+    /// Out of the port: the new headers and the packet's payload.
+    #[inline]
+    fn send(pass: &Pass<'_>, ctx: &Ctx, head: &[u8], packet: &[u8], sink: &mut impl Sink) {
+        let Outgoing { head, payload, growth } = ctx.outgoing(head, packet);
+        sink.emit(ctx.egress_port, head, payload, PacketMeta { head_growth: growth, ..pass.meta });
+    }
+
+    fn recirculate(&mut self, pass: &Pass<'_>, ctx: &Ctx, out: Outgoing<'_>) {
         let code = &pass.rt.program.code;
         let mut copy = self.fresh(pass);
         copy.reset(code);
         copy.source = Source::Own;
         copy.own.clear();
-        copy.own.extend_from_slice(head);
-        copy.own.extend_from_slice(payload);
+        copy.own.extend_from_slice(out.head);
+        copy.own.extend_from_slice(out.payload);
         copy.start = 0;
         copy.end = copy.own.len();
         let length = copy.own.len() as u32;
-        (copy.growth, copy.ingress_port) = (growth, ctx.ingress_port);
+        (copy.growth, copy.ingress_port) = (out.growth, ctx.ingress_port);
         (copy.ingress_len, copy.length) = (length, length);
         Self::keep_list(pass, &mut copy, ctx, ctx.recirculate, instance_type::RECIRC);
         copy.set(code.std.packet_length, u64::from(length));

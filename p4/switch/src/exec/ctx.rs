@@ -15,6 +15,14 @@ pub enum Source {
     Own,
 }
 
+/// A packet as it leaves: new headers, and what the parser left of the old packet; both cut to the packet's truncation.
+pub struct Outgoing<'p> {
+    pub head: &'p [u8],
+    pub payload: &'p [u8],
+    /// Bytes that the headers in front of the payload grew by since the packet came in.
+    pub growth: i32,
+}
+
 #[derive(Default)]
 pub struct Ctx {
     pub frame: Vec<u8>,
@@ -197,6 +205,16 @@ impl Ctx {
         self.egress_port = other.egress_port;
         self.ingress_len = other.ingress_len;
         self.length = other.length;
+    }
+
+    /// What leaves when `head` was deparsed and the payload is that of `packet`.
+    #[inline]
+    pub fn outgoing<'p>(&self, head: &'p [u8], packet: &'p [u8]) -> Outgoing<'p> {
+        let growth = self.growth + head.len() as i32 - self.start as i32;
+        let payload = &packet[self.start..self.end];
+        let keep_head = head.len().min(self.truncate);
+        let keep_payload = payload.len().min(self.truncate - keep_head);
+        Outgoing { head: &head[..keep_head], payload: &payload[..keep_payload], growth }
     }
 
     #[inline(always)]

@@ -127,23 +127,31 @@ impl<'a> Run<'a> {
     }
 
     /// Counts what a lookup found, and says what runs: of the entry, or of the default entry where there is none.
+    #[inline(always)]
     pub fn settle(&mut self, id: usize, table: &'a Table, found: Option<&'a Entry>) -> (bool, Option<&'a ActionData>) {
         let hit = found.is_some();
         let Some(entry) = found.or_else(|| table.default.load(self.pin)) else { return (false, None) };
-        self.account(id, table, entry, hit);
-        let Some(bound) = entry.bound.load(self.pin) else { return (hit, None) };
-        (hit, self.bound(id, bound))
-    }
-
-    /// Direct counter, direct meter and idle time.
-    #[inline]
-    fn account(&mut self, id: usize, table: &Table, entry: &Entry, hit: bool) {
         if let Some(counter) = &entry.counter {
             counter.add(self.worker, u64::from(self.ctx.ingress_len));
         }
         // Most tables have none; that need not be read from every entry.
-        if table.has_meter()
-            && let Some(meter) = &entry.meter
+        if table.has_meter() {
+            self.police(id, entry, hit);
+        }
+        if entry.ttl_ms() != 0 {
+            self.touch(entry);
+        }
+        match entry.bound.load(self.pin) {
+            Some(Bound::Action(data)) => (hit, Some(data)),
+            Some(bound) => (hit, self.member(id, bound)),
+            None => (hit, None),
+        }
+    }
+
+    /// The direct meter.
+    #[inline(never)]
+    fn police(&mut self, id: usize, entry: &Entry, hit: bool) {
+        if let Some(meter) = &entry.meter
             && (hit || meter.is_configured())
         {
             let now = if meter.is_configured() { self.clock.now_us() } else { 0 };
@@ -152,13 +160,16 @@ impl<'a> Run<'a> {
                 self.put(target, colour, &[]);
             }
         }
-        if entry.ttl_ms() != 0 {
-            entry.touch(self.clock.now_us() / 1_000);
-        }
+    }
+
+    #[inline(never)]
+    fn touch(&self, entry: &Entry) {
+        entry.touch(self.clock.now_us() / 1_000);
     }
 
     /// The action behind members and groups; `None` for an empty group or one whose ports are all down.
-    fn bound(&mut self, id: usize, bound: &'a Bound) -> Option<&'a ActionData> {
+    #[inline(never)]
+    fn member(&mut self, id: usize, bound: &'a Bound) -> Option<&'a ActionData> {
         let pin = self.pin;
         match bound {
             Bound::Action(data) => Some(data),

@@ -9,7 +9,7 @@ mod ops;
 mod parse;
 pub mod wide;
 
-pub(crate) use ctx::{Ctx, Source};
+pub(crate) use ctx::{Ctx, Outgoing, Source};
 pub(crate) use parse::MAX_STATES;
 
 use crate::instance::Instance;
@@ -44,6 +44,16 @@ impl Scratch {
     }
 }
 
+/// How far machine code carried a packet that it had from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "jit"), allow(dead_code))]
+pub(crate) enum Stop {
+    BehindIngress,
+    BehindEgress,
+    /// All the way: its headers are written.
+    Nowhere,
+}
+
 /// One packet on its way through one program.
 pub(crate) struct Run<'a> {
     pub code: &'a Code,
@@ -58,5 +68,6 @@ pub(crate) struct Run<'a> {
     pub packet: &'a [u8],
     pub worker: usize,
     pub drop_port: u32,
+    pub priority_queues: u32,
     pub clock: &'a crate::switch::Clock,
 }

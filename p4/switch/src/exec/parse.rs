@@ -12,8 +12,7 @@ impl Run<'_> {
     /// Runs the parser on `packet[ctx.start..ctx.end]`; afterwards `ctx.start` is where the payload starts.
     pub fn parse(&mut self) {
         let code = self.code;
-        self.ctx.parser_error = code.err.none;
-        self.ctx.checksum_error = false;
+        self.forget_errors();
         if let Some(native) = self.native
             && native.parse(self)
         {
@@ -43,6 +42,12 @@ impl Run<'_> {
                 self.ctx.checksum_error = true;
             }
         }
+    }
+
+    /// What parsing may find wrong is not found yet.
+    pub fn forget_errors(&mut self) {
+        self.ctx.parser_error = self.code.err.none;
+        self.ctx.checksum_error = false;
     }
 
     fn checksum_holds(&mut self, checksum: &Checksum) -> bool {

@@ -6,6 +6,7 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_names};
 
 use super::emit::{Emit, Functions, signature};
+use super::pass::Blocks;
 use super::{Entry, Native, calc, deparser, flow, ops, parser};
 use crate::program::Program;
 
@@ -118,10 +119,19 @@ pub(super) fn compile(program: &Program) -> Result<Native, CompileError> {
     compiler.define(egress, 1, |emit, _| emit.control(&code.egress))?;
     let deparse = compiler.declare("deparser", 1)?;
     compiler.define(deparse, 1, |emit, _| emit.deparser())?;
+    let pass = match parse {
+        Some(parse) => {
+            let id = compiler.declare("pass", 1)?;
+            compiler.define(id, 1, |emit, _| emit.pass(Blocks { parse, ingress, egress, deparse }))?;
+            Some(id)
+        }
+        None => None,
+    };
     let Compiler { mut module, functions, needed, .. } = compiler;
     module.finalize_definitions()?;
     let entry = |id: FuncId| Entry(module.get_finalized_function(id));
     Ok(Native {
+        pass: pass.map(entry),
         parse: parse.map(entry),
         ingress: entry(ingress),
         egress: entry(egress),

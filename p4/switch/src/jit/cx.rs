@@ -25,6 +25,7 @@ pub(crate) struct Cx<'a> {
     /// Where the deparser writes.
     pub out: *mut u8,
     pub drop_port: u64,
+    pub priority_queues: u64,
     /// Where the worker's shard is in a counter, or 0 when the interpreter must find it.
     pub shard: usize,
     /// A panic of the interpreter, on its way through compiled code.

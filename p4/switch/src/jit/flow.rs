@@ -175,8 +175,8 @@ impl Emit<'_> {
 
         self.b.switch_to_block(busy);
         let key = self.key(&self.code.tables[table]);
-        let id = self.int(table as u64);
-        let found = self.call(help::apply as *const () as usize, &[self.cx, id, key]);
+        let (id, words) = (self.int(table as u64), self.int(self.code.tables[table].words as u64));
+        let found = self.call(help::apply as *const () as usize, &[self.cx, id, key, words]);
         let chosen = self.low32(found);
         let hit = match next {
             Next::HitMiss(..) => Some(self.b.ins().ushr_imm_u(found, 63)),

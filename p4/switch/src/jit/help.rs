@@ -109,13 +109,13 @@ pub(super) extern "C" fn select(cx: *mut Cx<'_>, select: *const Select, at: u64)
 
 /// Looks a key up: the action to run in the low 32 bits, from [`RAN_SHIFT`] on the same again, the highest bit for a hit. The
 /// parameters are in the context.
-pub(super) extern "C" fn apply(cx: *mut Cx<'_>, id: u64, key: *const u64) -> u64 {
+pub(super) extern "C" fn apply(cx: *mut Cx<'_>, id: u64, key: *const u64, len: u64) -> u64 {
     with(cx, |run, cx| {
         let id = id as usize;
         let rt = run.rt;
         let table = &rt.tables[id];
-        // SAFETY: compiled code packed as many words as the table's key has.
-        let key = unsafe { words(key, run.code.tables[id].words as u64) };
+        // SAFETY: compiled code packed as many words as it says.
+        let key = unsafe { words(key, len) };
         let found = if table.is_empty() { None } else { run.scratch.memory.find(id, table, key, run.pin) };
         let (hit, data) = run.settle(id, table, found);
         let hit = u64::from(hit) << 63;
@@ -149,6 +149,11 @@ pub(super) extern "C" fn count(cx: *mut Cx<'_>, counter: u64, index: u64) -> u64
         }
         0
     })
+}
+
+/// Microseconds since the switch started.
+pub(super) extern "C" fn now(cx: *mut Cx<'_>) -> u64 {
+    with(cx, |run, _| run.clock.now_us())
 }
 
 /// A calculation that is not compiled.

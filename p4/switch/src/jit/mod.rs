@@ -21,12 +21,13 @@ mod frame;
 mod help;
 mod ops;
 mod parser;
+mod pass;
 
 use std::panic::resume_unwind;
 
 use cranelift_jit::JITModule;
 
-use crate::exec::{Ctx, Run};
+use crate::exec::{Ctx, Run, Stop};
 use crate::program::Program;
 use crate::state::counter::CounterCell;
 use cx::Cx;
@@ -37,6 +38,7 @@ struct Entry(*const u8);
 
 /// The machine code of one program.
 pub(crate) struct Native {
+    pass: Option<Entry>,
     parse: Option<Entry>,
     ingress: Entry,
     egress: Entry,
@@ -107,6 +109,7 @@ impl Native {
             params_len: 0,
             out,
             drop_port: u64::from(run.drop_port),
+            priority_queues: u64::from(run.priority_queues),
             shard: CounterCell::in_place(run.worker).unwrap_or(0),
             panic: None,
             run,
@@ -121,6 +124,24 @@ impl Native {
             resume_unwind(panic);
         }
         result
+    }
+
+    /// Parses a packet and carries it on as far as it goes the usual way, its headers to `out`. None, and nothing done, when the
+    /// parser is not compiled.
+    #[inline]
+    pub fn pass(&self, run: &mut Run<'_>, out: &mut Vec<u8>) -> Option<Stop> {
+        let entry = self.pass?;
+        run.forget_errors();
+        out.clear();
+        out.reserve(self.most_head);
+        let result = self.call(entry, run, out.as_mut_ptr());
+        // SAFETY: the deparser wrote this many bytes, or none, and never more than there was room for.
+        unsafe { out.set_len(result as u32 as usize) };
+        Some(match result >> pass::STOP_SHIFT {
+            0 => Stop::BehindIngress,
+            1 => Stop::BehindEgress,
+            _ => Stop::Nowhere,
+        })
     }
 
     /// Parses; false when the interpreter must.

@@ -30,32 +30,53 @@ impl Memory {
     }
 
     /// The entry that a packed key hits in table number `id`.
-    #[inline]
+    #[inline(always)]
     pub fn find<'g>(&mut self, id: usize, table: &'g Table, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
         match table.changes() {
             Some(changes) if key.len() <= WORDS => {
-                let place = self.place(id, key);
                 let last = changes.last(pin);
-                if place.key[..key.len()] == *key
+                let place = self.place(id, key);
+                if place.key.iter().zip(key).all(|(known, word)| known == word)
                     && let Some(found) = place.found.again(last, pin)
                 {
                     return found;
                 }
-                let found = table.find(key, pin);
-                place.key[..key.len()].copy_from_slice(key);
-                place.found = Found::new(found, last);
-                found
+                place.search(last, table, key, pin)
             }
             _ => table.find(key, pin),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, id: usize, key: &[u64]) -> &mut Place {
+        if self.0.get(id).is_none_or(Option::is_none) {
+            self.begin(id);
+        }
+        let places = self.0[id].get_or_insert_with(no_places);
+        &mut places[(mix_all(0, key) >> 58) as usize]
+    }
+
+    #[cold]
+    fn begin(&mut self, id: usize) {
         if self.0.len() <= id {
             self.0.resize_with(id + 1, || None);
         }
-        let places = self.0[id].get_or_insert_with(|| Box::new(std::array::from_fn(|_| Place::default())));
-        &mut places[(mix_all(0, key) >> 58) as usize]
+        self.0[id] = Some(no_places());
+    }
+}
+
+#[cold]
+fn no_places() -> Box<[Place; PLACES]> {
+    Box::new(std::array::from_fn(|_| Place::default()))
+}
+
+impl Place {
+    /// Looks the key up and remembers what was found. `last` is the table's last change from before.
+    #[inline(never)]
+    fn search<'g>(&mut self, last: u64, table: &'g Table, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
+        let found = table.find(key, pin);
+        self.key[..key.len()].copy_from_slice(key);
+        self.found = Found::new(found, last);
+        found
     }
 }
