@@ -4,7 +4,7 @@
 //! ```text
 //!  PortRx ─batch─► Forwarder::process ─► Output ─► PortTx (one a worker and port) ─flush after each batch─►
 //!     ▲                                     └────► the controller, for frames to the CPU port
-//!     └ epoll when nothing waits; a mailbox (attach, detach, inject, stop) wakes it too
+//!     └ sleeps when nothing waits; a mailbox (attach, detach, inject, stop) wakes it too
 //! ```
 //! A port's receiving half belongs to one worker; each worker has its own transmitting half of every port, so workers
 //! share nothing but counters.
@@ -13,6 +13,7 @@ use crate::ports::join::Joiner;
 use crate::ports::offload::{self, Egress};
 use crate::ports::port::Port;
 use crate::ports::sys::{self, EventFd};
+use crate::ports::wakers::Wakers;
 use crate::ports::{Capabilities, Offload, PortNo, PortRx, PortTx, Sent, segment};
 use parking_lot::Mutex;
 use std::io;
@@ -277,8 +278,8 @@ impl Worker {
     }
 
     /// What wakes the worker: inputs by their place, and the mailbox behind them.
-    fn wakers(&self) -> io::Result<sys::Epoll> {
-        let wakers = sys::Epoll::new()?;
+    fn wakers(&self) -> io::Result<Wakers> {
+        let mut wakers = Wakers::new(self.inputs.len() + 1)?;
         wakers.add(self.mailbox.ready.raw(), self.inputs.len() as u64)?;
         for (at, input) in self.inputs.iter().enumerate().filter(|(_, input)| !input.mute) {
             wakers.add(input.rx.fd(), at as u64)?;
@@ -287,17 +288,17 @@ impl Worker {
     }
 
     /// Blocks until a port or the mailbox is ready.
-    fn sleep(&mut self, wakers: &mut Option<sys::Epoll>) -> io::Result<()> {
+    fn sleep(&mut self, wakers: &mut Option<Wakers>) -> io::Result<()> {
         let wakers = match wakers {
             Some(wakers) => wakers,
             None => wakers.insert(self.wakers()?),
         };
         let timeout = if self.unsettled.is_some() { SETTLE.as_millis() as i32 } else { -1 };
         let mut bad = None;
-        for (at, fails) in wakers.wait(timeout)? {
-            let Some(input) = self.inputs.get_mut(at as usize) else { continue };
+        for ready in wakers.wait(timeout)? {
+            let Some(input) = self.inputs.get_mut(ready.token as usize) else { continue };
             // A pending error (the interface went down) goes away by reading it; another one stays.
-            if fails && sys::take_error(input.rx.fd()) == 0 {
+            if ready.fails && sys::take_error(input.rx.fd()) == 0 {
                 tracing::warn!(port = input.port.no, name = input.port.name, "does not answer any more");
                 input.mute = true;
                 bad = Some(input.rx.fd());

@@ -17,7 +17,8 @@ pub mod sys;
 pub mod tap;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod walk;
+pub(crate) mod wakers;
+mod walk;
 
 pub use counters::{Counters, CountersSnapshot};
 pub use link::{Link, LinkEnd};
