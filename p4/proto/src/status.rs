@@ -44,8 +44,14 @@ pub fn rpc_status(code: Code, message: impl Into<String>, errors: &[v1::Error]) 
     rpc::Status { code: code as i32, message: message.into(), details: errors.iter().map(to_any).collect() }
 }
 
-/// The gRPC status of a batch in which at least one update failed.
+/// The gRPC status of a batch in which at least one update failed. Many clients show no more than its message, so the first
+/// failure stands there too; updates that were aborted because another failed say nothing.
 pub fn batch_status(message: impl Into<String>, errors: &[v1::Error]) -> tonic::Status {
+    let mut message = message.into();
+    let telling = |error: &v1::Error| ![Code::Ok as i32, Code::Aborted as i32].contains(&error.canonical_code);
+    if let Some((at, first)) = errors.iter().enumerate().find(|(_, error)| telling(error)) {
+        message = format!("{message}: at index {at}: {}", first.message);
+    }
     let status = rpc_status(Code::Unknown, message, errors);
     let details = Bytes::from(status.encode_to_vec());
     tonic::Status::with_details(Code::Unknown, status.message, details)
@@ -68,6 +74,7 @@ mod tests {
         let errors = [applied(), error(Code::NotFound, "no entry with this key")];
         let status = batch_status("1 of 2 updates failed", &errors);
         assert_eq!(status.code(), Code::Unknown);
+        assert_eq!(status.message(), "1 of 2 updates failed: at index 1: no entry with this key");
         assert_eq!(batch_errors(&status), errors);
         assert_eq!(batch_errors(&status)[1].canonical_code, 5);
     }

@@ -102,6 +102,9 @@ pub struct Cli {
     /// Print the version.
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     pub version: (),
+    /// Print the version of BMv2 JSON that is understood.
+    #[arg(long)]
+    json_version: bool,
 
     // Flags of simple_switch_grpc for things that do not exist here. They are taken, with a note.
     #[arg(long, hide = true)]
@@ -119,6 +122,18 @@ pub struct Cli {
     #[arg(long, hide = true)]
     restore_state: Option<PathBuf>,
     #[arg(long, hide = true)]
+    load_modules: Option<String>,
+    #[arg(long, hide = true)]
+    max_mc_groups: Option<u64>,
+    #[arg(long, hide = true)]
+    max_l1_entries: Option<u64>,
+    #[arg(long, hide = true)]
+    max_l2_entries: Option<u64>,
+    #[arg(long, hide = true)]
+    log_file_max_size: Option<u64>,
+    #[arg(long, hide = true)]
+    log_file_max_files: Option<u64>,
+    #[arg(long, hide = true)]
     dump_packet_data: Option<u64>,
     #[arg(long, hide = true)]
     max_port_count: Option<u64>,
@@ -127,6 +142,9 @@ pub struct Cli {
     #[arg(long, hide = true)]
     disable_swap: bool,
 }
+
+/// The newest BMv2 JSON that is understood; a program's minor version may be any.
+const JSON_VERSION: &str = "2.24";
 
 /// Where the log goes, and from which level.
 #[derive(Debug, PartialEq, Eq)]
@@ -165,7 +183,18 @@ pub struct Config {
 
 /// Runs the switch until it is told to end.
 pub fn main() -> ExitCode {
-    let config = match parse(std::env::args_os()) {
+    let cli = match Cli::try_parse_from(normalise(std::env::args_os())) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    if cli.json_version {
+        #[allow(clippy::print_stdout)]
+        {
+            println!("{JSON_VERSION}");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let config = match cli.check() {
         Ok(config) => config,
         Err(error) => error.exit(),
     };
@@ -179,14 +208,6 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Reads a command line, program name first.
-///
-/// # Errors
-/// What clap prints: help, version, or what is wrong and what is allowed.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Config, clap::Error> {
-    Cli::try_parse_from(normalise(args))?.check()
 }
 
 /// Joins what stands before and behind `--`, and gives `--pcap` and `--priority-queues` without a value one.
@@ -222,6 +243,18 @@ fn wrong(text: String) -> clap::Error {
 
 impl Cli {
     fn check(self) -> Result<Config, clap::Error> {
+        if let Some(modules) = &self.load_modules {
+            return Err(wrong(format!(
+                "--load-modules {modules}: shared libraries are not loaded; a program may use the externs of v1model, and \
+                 starts without this flag"
+            )));
+        }
+        if let Some(file) = &self.restore_state {
+            return Err(wrong(format!(
+                "--restore-state {}: state is not read from files; start without it and let a controller write entries",
+                file.display()
+            )));
+        }
         let mut speeds = std::collections::BTreeMap::new();
         for text in &self.port_speeds {
             let pair =
@@ -304,11 +337,10 @@ impl Cli {
     fn notes(&self) -> Vec<String> {
         let absent = [
             ("--thrift-port", self.thrift_port.is_some(), "there is no Thrift server; use P4Runtime"),
-            ("--nanolog", self.nanolog.is_some(), "there is no nanomsg log; use --log-level trace"),
+            ("--nanolog", self.nanolog.is_some(), "there is no nanomsg log; use --log-console or --log-file"),
             ("--debugger", self.debugger || self.debugger_addr.is_some(), "there is no debugger"),
             ("--notifications-addr", self.notifications_addr.is_some(), "notifications come over P4Runtime"),
             ("--packet-in", self.packet_in.is_some(), "packets come over P4Runtime or ports"),
-            ("--restore-state", self.restore_state.is_some(), "state is not saved in files"),
             ("--dump-packet-data", self.dump_packet_data.is_some(), "use --pcap"),
             ("--max-port-count", self.max_port_count.is_some(), "every port number up to 65535 may be used"),
             (
@@ -316,7 +348,13 @@ impl Cli {
                 self.dp_grpc_server_addr.is_some() && !self.interfaces.is_empty(),
                 "packets come and go by --dp-grpc-server-addr",
             ),
-            ("--enable-swap", self.enable_swap || self.disable_swap, "programs may always be replaced"),
+            ("--enable-swap", self.enable_swap, "programs may always be replaced"),
+            ("--disable-swap", self.disable_swap, "programs may always be replaced"),
+            ("--max-mc-groups", self.max_mc_groups.is_some(), "multicast groups are not limited in number"),
+            ("--max-l1-entries", self.max_l1_entries.is_some(), "replicas are not limited in number"),
+            ("--max-l2-entries", self.max_l2_entries.is_some(), "replicas are not limited in number"),
+            ("--log-file-max-size", self.log_file_max_size.is_some(), "the log file is one, of any size"),
+            ("--log-file-max-files", self.log_file_max_files.is_some(), "the log file is one, of any size"),
         ];
         absent
             .iter()
@@ -332,7 +370,7 @@ mod tests {
 
     fn parsed(line: &str) -> Result<Config, String> {
         let args = ["p4switch"].into_iter().chain(line.split_whitespace()).map(OsString::from);
-        parse(args).map_err(|error| error.to_string())
+        Cli::try_parse_from(normalise(args)).and_then(Cli::check).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -380,6 +418,18 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_of_simple_switch_grpc_is_known() {
+        let taken = "--no-p4 --nanolog ipc:///tmp/x --log-flush --log-file x --log-file-max-size 1000 --log-file-max-files 2 \
+            -L trace --dump-packet-data 64 --max-port-count 16 --use-files 0 -- --disable-swap --max-mc-groups 9 \
+            --max-l1-entries 9 --max-l2-entries 9 --priority-queues 3 --drop-port 510 --dp-grpc-server-addr 0.0.0.0:50052";
+        let config = parsed(taken).unwrap();
+        let flags: Vec<&str> = config.notes.iter().filter_map(|note| note.split(' ').next()).collect();
+        let without_effect = "--nanolog --dump-packet-data --max-port-count --disable-swap --max-mc-groups --max-l1-entries \
+            --max-l2-entries --log-file-max-size --log-file-max-files";
+        assert_eq!(flags, without_effect.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
     fn errors_name_the_flag() {
         for (line, part) in [
             ("-i veth0", "allowed are NO@INTERFACE"),
@@ -392,6 +442,8 @@ mod tests {
             ("--port-speed x", "allowed is NO="),
             ("--workers 0", "1..=64"),
             ("--colour", "--colour"),
+            ("--load-modules my.so p.json", "--load-modules my.so: shared libraries are not loaded"),
+            ("--restore-state dump p.json", "--restore-state dump: state is not read from files"),
         ] {
             let error = parsed(line).unwrap_err();
             assert!(error.contains(part), "{line}: {error}");

@@ -15,8 +15,10 @@ use p4runtime_proto::p4::bm::{
 use parking_lot::Mutex;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Server, server::TcpIncoming};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Packets that may wait for the client.
@@ -45,8 +47,23 @@ impl Dataplane {
         Dataplane(Arc::new(Inner { device_id, switch: Arc::clone(switch), worker, cpu, events, client }))
     }
 
-    pub fn service(&self) -> DataplaneInterfaceServer<Dataplane> {
-        DataplaneInterfaceServer::new(self.clone())
+    /// Serves in a thread of its own: streams of one connection begin there in the order in which the client opened them, and
+    /// which of two clients comes first decides who has the packets.
+    pub fn serve(self, listener: std::net::TcpListener) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("dataplane".into()).spawn(move || {
+            runtime.block_on(async move {
+                let ended = async {
+                    let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
+                    let router = Server::builder().add_service(DataplaneInterfaceServer::new(self));
+                    router.serve_with_incoming(incoming).await.map_err(std::io::Error::other)
+                };
+                if let Err(error) = ended.await {
+                    tracing::error!(%error, "--dp-grpc-server-addr");
+                }
+            });
+        })?;
+        Ok(())
     }
 }
 

@@ -21,6 +21,7 @@ use p4runtime_proto::gnmi::g_nmi_server::GNmiServer;
 use p4runtime_proto::p4::config::v1::P4Info;
 use p4runtime_proto::p4::v1::ForwardingPipelineConfig;
 use prost::Message;
+use std::io::IsTerminal;
 use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +29,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::{Server, server::TcpIncoming};
-use tracing_subscriber::fmt;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{self, writer::BoxMakeWriter};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Runs the switch until SIGTERM or SIGINT.
 ///
@@ -46,16 +49,22 @@ pub fn run(config: Config) -> Result<()> {
     outcome
 }
 
+/// Sends the log where it is wanted; colours only to terminals. The compiler writes every function it makes at level info: of
+/// it, warnings are enough.
 fn log_to(config: &Config) -> Result<()> {
-    let builder = fmt().with_max_level(config.level).with_target(false);
-    match &config.log {
-        LogTarget::Quiet => builder.with_writer(std::io::stderr).init(),
-        LogTarget::Console => builder.with_writer(std::io::stdout).init(),
+    let (writer, ansi) = match &config.log {
+        LogTarget::Quiet => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
+        LogTarget::Console => (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal()),
         LogTarget::File(path) => {
             let file = std::fs::File::create(path).with_context(|| format!("log file {}", path.display()))?;
-            builder.with_ansi(false).with_writer(std::sync::Mutex::new(file)).init();
+            (BoxMakeWriter::new(std::sync::Mutex::new(file)), false)
         }
-    }
+    };
+    let levels = Targets::new()
+        .with_default(config.level)
+        .with_targets(["cranelift", "regalloc2"].map(|target| (target, config.level.min(LevelFilter::WARN))));
+    let lines = fmt::layer().with_target(false).with_ansi(ansi).with_writer(writer);
+    tracing_subscriber::registry().with(lines).with(levels).init();
     Ok(())
 }
 
@@ -111,13 +120,7 @@ async fn serve(config: Config) -> Result<()> {
     let (p4runtime, sender) = p4runtime::Server::new(config.device_id, Arc::clone(&switch), host);
     let _ = events.set(sender);
     if let Some((socket, plane)) = dataplane {
-        let incoming = incoming(socket.listen(BACKLOG).context("--dp-grpc-server-addr")?);
-        let router = Server::builder().add_service(plane.service());
-        tokio::spawn(async move {
-            if let Err(error) = router.serve_with_incoming(incoming).await {
-                tracing::error!(%error, "--dp-grpc-server-addr");
-            }
-        });
+        plane.serve(socket.listen(BACKLOG).context("--dp-grpc-server-addr")?.into_std()?)?;
     }
     if let Some(pipeline) = pipeline {
         p4runtime.start(pipeline).context("pipeline")?;

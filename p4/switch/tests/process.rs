@@ -74,6 +74,12 @@ async fn serves_p4runtime_and_gnmi_soon_and_ends_on_sigterm() {
 }
 
 #[test]
+fn says_what_it_understands() {
+    let output = Command::new(BINARY).arg("--json-version").output().unwrap();
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"2.24\n"[..]));
+}
+
+#[test]
 fn says_what_is_wrong() {
     let (code, text) = refused(&["no-such.json"]);
     assert!(code == Some(1) && text.contains("program no-such.json"), "{text}");
@@ -88,6 +94,23 @@ fn says_what_is_wrong() {
     let tls = ["--", "--grpc-server-ssl", "--grpc-server-cert", "no.pem", "--grpc-server-key", "no.pem"];
     let (code, text) = refused(&[&["--no-p4"], &tls[..]].concat());
     assert!(code == Some(1) && text.contains("no.pem"), "{text}");
+}
+
+#[tokio::test]
+async fn the_log_is_for_people_and_without_colours_in_files() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let arguments = ["--device-id", "3", ROUTER, "--p4info", ROUTER_INFO, "--log-console", "-L", "trace"];
+    let mut switch = Command::new(BINARY);
+    let switch = switch.args(arguments).args(["--", "--grpc-server-addr", &address]);
+    let mut switch = switch.env("PERGOLA_ENGINE", "native-at-once").stdout(Stdio::piped()).spawn().unwrap();
+    capabilities(port).await;
+    assert!(Command::new("kill").args(["-TERM", &switch.id().to_string()]).status().unwrap().success());
+    let mut log = String::new();
+    std::io::Read::read_to_string(switch.stdout.as_mut().unwrap(), &mut log).unwrap();
+    assert_eq!(switch.wait().unwrap().code(), Some(0));
+    assert!(log.contains("serving P4Runtime") && !log.contains('\x1b'), "{log}");
+    assert!(!log.contains("block0"), "the compiler's functions are in the log: {} bytes", log.len());
 }
 
 #[tokio::test]
@@ -156,6 +179,16 @@ async fn packets_come_and_go_by_grpc() {
     assert_eq!(second.unwrap_err().code(), Code::ResourceExhausted);
     drop(hold);
     assert_eq!(first.message().await.unwrap(), None);
+    // Of streams that are opened together the first has the packets.
+    for round in 0..20 {
+        let (hold, waiting) = tokio::sync::mpsc::channel::<PacketStreamRequest>(1);
+        let waiting = tokio_stream::wrappers::ReceiverStream::new(waiting);
+        let (mut first, mut second) = (client.clone(), client.clone());
+        let both = tokio::join!(first.packet_stream(waiting), second.packet_stream(tokio_stream::pending()));
+        assert_eq!(both.1.err().map(|status| status.code()), Some(Code::ResourceExhausted), "round {round}");
+        drop(hold);
+        assert_eq!(both.0.unwrap().into_inner().message().await.unwrap(), None);
+    }
     let set = async |device_id, oper_status| {
         let request = SetPortOperStatusRequest { device_id, port: 1, oper_status };
         client.clone().set_port_oper_status(request).await.map(drop).map_err(|status| status.code())

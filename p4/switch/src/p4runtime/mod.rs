@@ -33,6 +33,7 @@ mod translate;
 mod undo;
 mod values;
 mod wire;
+mod wrapper;
 mod write;
 
 pub use device::{Device, Output};

@@ -19,6 +19,7 @@ use super::{
     schema::Schema,
     translate::{Translation, Translations, header_types},
     values::{Call, Value, Watch},
+    wrapper,
 };
 use crate::Switch;
 
@@ -200,14 +201,12 @@ impl Pipeline {
         registry: Arc<super::translate::Registry>,
     ) -> Outcome<Pipeline> {
         let info = config.p4info.ok_or_else(|| Failure::invalid("config.p4info is not set"))?;
-        if config.p4_device_config.is_empty() {
-            return Err(Failure::invalid("config.p4_device_config is empty"));
-        }
         let device_config = config.p4_device_config;
-        let plane = Plane::prepare(switch, &info, &device_config)?;
+        let program = wrapper::program(&device_config)?;
+        let plane = Plane::prepare(switch, &info, &program)?;
         registry.set_cpu_port(switch.options.cpu_port.map(u64::from));
         let headers =
-            if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&device_config) };
+            if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&program) };
         let translations = Translations::new(registry, headers);
         let schema = Schema::build(Arc::new(info), plane.program(), translations)?;
         let ports = schema.translations.ports(&schema.info);

@@ -55,6 +55,23 @@ async fn what_was_set_is_what_is_got() {
 }
 
 #[tokio::test]
+async fn a_program_may_come_in_the_message_of_older_controllers() {
+    let mut rig = Rig::bare().await;
+    primary(&mut rig).await;
+    // p4.tmp.P4DeviceConfig: reassign (1), device_data (3).
+    let program = config().p4_device_config;
+    let mut wrapped = vec![0x08, 1, 0x1a];
+    prost::encoding::encode_varint(program.len() as u64, &mut wrapped);
+    wrapped.extend(&program);
+    let config = v1::ForwardingPipelineConfig { p4_device_config: wrapped.into(), ..config() };
+    rig.set(Set::VerifyAndCommit, Some(config.clone())).await.unwrap();
+    assert_eq!(get(&mut rig, ResponseType::All).await, Some(config));
+    let route = rig.entry("route", vec![lpm(1, &[10, 0, 0, 0], 8)], rig.call("forward", &[&[3]]));
+    assert_eq!(rig.insert(&route).await, Ok(()));
+    assert_eq!(rig.inject(1, &ipv4([10, 0, 0, 1]))[0].0, 3);
+}
+
+#[tokio::test]
 async fn what_disagrees_is_refused_and_changes_nothing() {
     let mut rig = Rig::new().await;
     let route = rig.entry("route", vec![lpm(1, &[10, 0, 0, 0], 8)], rig.call("forward", &[&[3]]));

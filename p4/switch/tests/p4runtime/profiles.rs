@@ -158,6 +158,8 @@ async fn one_shots_are_read_as_written_and_follow_their_ports() {
     let entry = with("hop", &rig, 1, one_shot(&rig, &[(4, 1, &[4]), (5, 2, &[5]), (4, 1, &[4])]));
     assert_eq!(rig.insert(&entry).await, Ok(()));
     assert_eq!(rig.all("hop").await, [entry.clone()]);
+    // An entry reads back by itself, with its action, which is no filter.
+    assert_eq!(rig.read(Kind::TableEntry(entry.clone())).await.unwrap(), [Kind::TableEntry(entry.clone())]);
     let all = Kind::ActionProfileMember(v1::ActionProfileMember::default());
     assert_eq!(rig.read(all).await.unwrap(), []);
     let ports = |rig: &Rig| {

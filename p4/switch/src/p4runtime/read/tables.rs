@@ -210,8 +210,8 @@ impl Pipeline {
         if query.meter_counter_data.is_some() && table.meter.is_none() {
             return Err(Failure::invalid(format!("meter_counter_data: table \"{}\" has no direct meter", table.name)));
         }
+        // Members, groups and one-shots are no filter (P4Runtime 9.1.6), but clients that read back an entry by itself send them.
         let action = match query.action.as_ref().and_then(|action| action.r#type.as_ref()) {
-            None => None,
             Some(table_action::Type::Action(action)) if table.profile.is_none() => match action.action_id {
                 0 => None,
                 id if table.actions.iter().any(|known| known.action.id == id) => Some(id),
@@ -222,11 +222,7 @@ impl Pipeline {
                     )));
                 }
             },
-            Some(_) => {
-                return Err(Failure::invalid(
-                    "action: entries can be selected by the action_id of a direct table only",
-                ));
-            }
+            _ => None,
         };
         if query.is_default_action {
             if !query.r#match.is_empty() || query.priority != 0 {
