@@ -564,11 +564,12 @@ impl Build<'_> {
         }))
     }
 
-    fn header(&mut self, header: &info::ControllerPacketMetadata) -> Outcome<PacketHeader> {
+    /// None when the compiler removed the header: packets come and go without it.
+    fn header(&mut self, header: &info::ControllerPacketMetadata) -> Outcome<Option<PacketHeader>> {
         let mut fields: Vec<HeaderField> = Vec::with_capacity(header.metadata.len());
         let mut bits = 0;
         // The program keeps no other trace of these widths than its header types.
-        let widths = self.translations.header_widths(header)?;
+        let Some(widths) = self.translations.header_widths(header) else { return Ok(None) };
         for (field, width) in header.metadata.iter().zip(widths) {
             if field.id == 0 || fields.iter().any(|other| other.id == field.id) {
                 return Err(Failure::invalid(format!(
@@ -580,7 +581,7 @@ impl Build<'_> {
             bits += width;
             fields.push(HeaderField { id: field.id, name: field.name.clone(), width, translation });
         }
-        Ok(PacketHeader { fields, bits })
+        Ok(Some(PacketHeader { fields, bits }))
     }
 }
 
@@ -722,7 +723,7 @@ impl Schema {
                 "packet_out" => &mut packet_out,
                 _ => continue,
             };
-            *place = Some(build.header(header)?);
+            *place = build.header(header)?;
         }
         let Build { translations, ids, actions, .. } = build;
         Ok(Schema {

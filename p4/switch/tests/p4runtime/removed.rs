@@ -9,7 +9,7 @@ use p4runtime_proto::p4::{
 };
 use tonic::Code;
 
-use crate::rig::{Rig, exact, frame};
+use crate::rig::{CPU, Rig, exact, frame};
 
 async fn rig() -> Rig {
     Rig::with(include_str!("../programs/removed.json"), include_str!("../programs/removed.p4info.txtpb")).await
@@ -44,6 +44,18 @@ async fn what_the_compiler_removed_can_be_named_and_not_written() {
     assert_eq!(rig.insert(&entry).await, Ok(()));
     assert_eq!(rig.entries(TableEntry::default()).await, Ok(vec![entry]));
     assert_eq!(rig.inject(1, &frame(1, 2, 3))[0].0, 3);
+}
+
+#[tokio::test]
+async fn packets_come_without_a_header_that_was_removed() {
+    let mut rig = rig().await;
+    assert_eq!(rig.info.controller_packet_metadata.len(), 1);
+    let entry = rig.entry("by_outcome", vec![exact(1, &[0])], rig.call("forward", &[&CPU.to_be_bytes()[2..]]));
+    assert_eq!(rig.insert(&entry).await, Ok(()));
+    let sent = frame(1, 2, 3);
+    rig.inject(1, &sent);
+    let Some(Response::Packet(packet)) = rig.primary().next().await.unwrap() else { panic!() };
+    assert_eq!((&packet.payload[6..], packet.metadata), (&sent[6..], vec![]));
 }
 
 #[tokio::test]

@@ -2,6 +2,16 @@
 #include <core.p4>
 #include <v1model.p4>
 
+@p4runtime_translation("", string)
+type bit<9> port_name_t;
+
+// No packet carries it: P4Info alone has it, and does not say how wide its port is.
+@controller_header("packet_in")
+header packet_in_t {
+    port_name_t port;
+    bit<7> padding;
+}
+
 header ethernet_t {
     bit<48> dst;
     bit<48> src;
