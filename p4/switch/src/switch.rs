@@ -638,6 +638,8 @@ impl Lane {
         let mut head = std::mem::take(&mut self.head);
         run!(self, pass, &mut *ctx, packet).deparse(&mut head);
         if ctx.recirculate != 0 {
+            // Whole: what truncates is the way out.
+            ctx.truncate = usize::MAX;
             self.recirculate(pass, &ctx, ctx.outgoing(&head, packet));
         } else {
             Self::send(pass, &ctx, &head, packet, sink);

@@ -77,6 +77,9 @@ impl<'a> Run<'a> {
     fn pack(&self, code: &TableCode, key: &mut [u64]) {
         for part in &code.key {
             let word = usize::from(part.word);
+            if part.of.is_some_and(|header| !self.ctx.is_valid(header)) {
+                continue;
+            }
             if part.more.is_empty() {
                 let value = match &part.src {
                     Num::Fld(fld) => load(&self.ctx.frame, *fld),

@@ -9,8 +9,8 @@ use crate::program::code::*;
 
 /// Set in the clone register besides the session id, so that session 0 counts.
 pub(crate) const CLONE: u16 = 0x8000;
-/// P4 actions have no loops; one made by hand in the JSON is cut off here.
-const MAX_JUMPS: usize = 10_000;
+/// Jumps of one action: loops of P4 are jumps back, and one that never ends is cut off here. BMv2 would hang in it.
+const MAX_JUMPS: usize = 1 << 22;
 
 impl Run<'_> {
     /// Holds the locks of `registers` (sorted, so that two actions cannot wait for each other).
@@ -278,37 +278,53 @@ impl Run<'_> {
         let next = if unions { &mut self.ctx.union_next } else { &mut self.ctx.next };
         let next = &mut next[usize::from(stack)];
         *next = if push { (*next + count as u16).min(size as u16) } else { next.saturating_sub(count as u16) };
-        for step in 0..size {
-            // Away from the end that empties, so that nothing is overwritten before it moved.
-            let (to, from) = if push {
-                let to = size - 1 - step;
-                (to, to.checked_sub(count))
-            } else {
-                (step, Some(step + count).filter(|&from| from < size))
-            };
-            self.move_element(stack, to, from, unions);
+        // Elements change places, as on BMv2, where one that is not valid can still be read.
+        let kept = size - count;
+        for step in 0..kept {
+            // From the end that empties.
+            let (to, from) = if push { (size - 1 - step, kept - 1 - step) } else { (step, step + count) };
+            self.swap_elements(stack, to, from, unions);
+        }
+        for gone in if push { 0..count } else { kept..size } {
+            self.each_header(stack, gone, unions, |run, header| run.ctx.set_bit(header, false));
         }
     }
 
-    fn move_element(&mut self, stack: u16, to: usize, from: Option<usize>, unions: bool) {
+    fn each_header(&mut self, stack: u16, at: usize, unions: bool, mut f: impl FnMut(&mut Self, u16)) {
         let code = self.code;
-        if !unions {
-            let items = &code.stacks[usize::from(stack)].items;
-            return self.move_header(items[to], from.map(|from| items[from]));
-        }
-        let items = &code.union_stacks[usize::from(stack)].items;
-        let from = from.map(|from| &code.unions[usize::from(items[from])]);
-        for (i, &header) in code.unions[usize::from(items[to])].iter().enumerate() {
-            self.move_header(header, from.map(|from| from[i]));
+        if unions {
+            let union = code.union_stacks[usize::from(stack)].items[at];
+            code.unions[usize::from(union)].iter().for_each(|&header| f(self, header));
+        } else {
+            f(self, code.stacks[usize::from(stack)].items[at]);
         }
     }
 
-    fn move_header(&mut self, to: u16, from: Option<u16>) {
-        let valid = from.is_some_and(|from| self.ctx.is_valid(from));
-        if let Some(from) = from {
-            self.copy_contents(to, from);
+    fn swap_elements(&mut self, stack: u16, a: usize, b: usize, unions: bool) {
+        let mut others = SmallVec::<[u16; 8]>::new();
+        self.each_header(stack, b, unions, |_, header| others.push(header));
+        let mut others = others.into_iter();
+        self.each_header(stack, a, unions, |run, header| {
+            if let Some(other) = others.next() {
+                run.swap_headers(header, other);
+            }
+        });
+    }
+
+    /// Two headers of one type.
+    fn swap_headers(&mut self, a: u16, b: u16) {
+        let (valid_a, valid_b) = (self.ctx.is_valid(a), self.ctx.is_valid(b));
+        self.ctx.set_bit(a, valid_b);
+        self.ctx.set_bit(b, valid_a);
+        let (a, b) = (&self.code.headers[usize::from(a)], &self.code.headers[usize::from(b)]);
+        let frame = &mut self.ctx.frame;
+        let mut swap =
+            |a: u32, b: u32, len: u32| (0..len as usize).for_each(|i| frame.swap(a as usize + i, b as usize + i));
+        swap(a.base, b.base, a.fixed.min(b.fixed));
+        if let (Some(a), Some(b)) = (&a.var, &b.var) {
+            swap(a.area, b.area, a.max_bytes.min(b.max_bytes));
+            self.ctx.var_len.swap(a.slot, b.slot);
         }
-        self.ctx.set_bit(to, valid);
     }
 
     fn log(&self, format: &str, values: &[Val], params: &[u64]) {

@@ -250,8 +250,17 @@ impl Emit<'_> {
         let mut words: Vec<Option<Value>> = vec![None; table.words];
         for part in &table.key {
             let word = usize::from(part.word);
+            let valid = part.of.map(|header| self.is_valid(header));
+            let seen = |emit: &mut Self, value: Value| match valid {
+                Some(valid) => {
+                    let zero = emit.int(0);
+                    emit.b.ins().select(valid, value, zero)
+                }
+                None => value,
+            };
             if part.more.is_empty() {
                 let value = self.num(&part.src);
+                let value = seen(self, value);
                 let value = if part.shift > 0 { self.b.ins().ishl_imm_u(value, i64::from(part.shift)) } else { value };
                 words[word] = Some(match words[word] {
                     Some(before) => self.b.ins().bor(before, value),
@@ -262,7 +271,7 @@ impl Emit<'_> {
                     let value = self.load_bits(bits);
                     let all = if bits.width >= 64 { u64::MAX } else { (1 << bits.width) - 1 };
                     let value = if all & !mask == 0 { value } else { self.b.ins().band_imm_u(value, mask as i64) };
-                    words[word + i] = Some(value);
+                    words[word + i] = Some(seen(self, value));
                 }
             }
         }

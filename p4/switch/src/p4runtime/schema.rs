@@ -1,7 +1,9 @@
 //! P4Info joined with the loaded program: every object a controller may name, by id, with the program's index of it.
 //!
 //! Built once for a pipeline configuration. Whatever P4Info and the program disagree about is found here and refuses the
-//! configuration (P4Runtime 14: `INVALID_ARGUMENT` when it cannot be realised).
+//! configuration (P4Runtime 14: `INVALID_ARGUMENT` when it cannot be realised). One difference is none: p4c writes P4Info
+//! before it optimises, so P4Info also has what the compiler then finds no packet can reach. Such an object is known by its
+//! id and nothing can be done with it.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -45,6 +47,8 @@ pub enum Object {
     ValueSet(usize),
     Digest(usize),
     ControllerHeader,
+    /// What P4Info has and the compiler removed from the program: a noun.
+    Removed(&'static str),
 }
 
 impl Object {
@@ -61,6 +65,7 @@ impl Object {
             Object::ValueSet(_) => "a value set",
             Object::Digest(_) => "a digest",
             Object::ControllerHeader => "a controller header",
+            Object::Removed(noun) => noun,
         }
     }
 }
@@ -228,6 +233,21 @@ fn size_of(value: i64, program: usize) -> usize {
     usize::try_from(value).ok().filter(|size| *size > 0).unwrap_or(program)
 }
 
+/// Bits of a member of a tuple, when P4Info says it without naming a type.
+fn member_width(member: &info::P4DataTypeSpec) -> Option<u32> {
+    use info::{p4_bitstring_like_type_spec::TypeSpec as Bits, p4_data_type_spec::TypeSpec};
+    let width = match member.type_spec.as_ref()? {
+        TypeSpec::Bool(_) => return Some(1),
+        TypeSpec::Bitstring(bits) => match bits.type_spec.as_ref()? {
+            Bits::Bit(bits) => bits.bitwidth,
+            Bits::Int(bits) => bits.bitwidth,
+            Bits::Varbit(_) => return None,
+        },
+        _ => return None,
+    };
+    u32::try_from(width).ok()
+}
+
 /// What the builder passes along.
 struct Build<'a> {
     info: &'a P4Info,
@@ -255,14 +275,68 @@ impl Build<'_> {
         Ok(preamble)
     }
 
-    fn program_id(&self, kind: Kind, preamble: &info::Preamble, object: Object) -> Outcome<usize> {
-        self.program.id(kind, &preamble.name).ok_or_else(|| {
-            Failure::invalid(format!(
-                "P4Info has {} \"{}\" that the device configuration lacks",
-                object.noun(),
-                preamble.name
-            ))
-        })
+    /// The program's index of an object; none when the compiler removed it.
+    fn program_id(&mut self, kind: Kind, preamble: &info::Preamble, object: Object) -> Outcome<Option<usize>> {
+        let id = self.program.id(kind, &preamble.name);
+        if id.is_none() {
+            // Names in a control have a dot, those that p4c gives to its own tables have none.
+            if let Some(other) = self.program.names(kind).find(|name| name.contains('.') && !self.states(kind, name)) {
+                return Err(Failure::invalid(format!(
+                    "P4Info has {} \"{}\" that the device configuration lacks, which has \"{other}\"",
+                    object.noun(),
+                    preamble.name
+                )));
+            }
+            self.ids.insert(preamble.id, Object::Removed(object.noun()));
+        }
+        Ok(id)
+    }
+
+    /// Whether P4Info has an object of this kind and name.
+    fn states(&self, kind: Kind, name: &str) -> bool {
+        let P4Info { tables, counters, meters, registers, value_sets, .. } = self.info;
+        let is = |preamble: &Option<info::Preamble>| preamble.as_ref().is_some_and(|preamble| preamble.name == name);
+        match kind {
+            Kind::Table => tables.iter().any(|table| is(&table.preamble)),
+            // Direct ones are counters of the program too.
+            Kind::Counter => {
+                counters.iter().any(|counter| is(&counter.preamble))
+                    || self.info.direct_counters.iter().any(|counter| is(&counter.preamble))
+            }
+            Kind::Meter => {
+                meters.iter().any(|meter| is(&meter.preamble))
+                    || self.info.direct_meters.iter().any(|meter| is(&meter.preamble))
+            }
+            Kind::Register => registers.iter().any(|register| is(&register.preamble)),
+            Kind::ValueSet => value_sets.iter().any(|set| is(&set.preamble)),
+            // What uses one of these tells whether it is missed.
+            Kind::Action | Kind::Profile | Kind::Digest => true,
+        }
+    }
+
+    /// The program's digest for one of a list of values, which has no name of its own: p4c calls it by a number in P4Info and
+    /// by its type in the program, so it is known by the widths of its members. None when it has the same name in both.
+    fn unnamed_digest(&self, digest: &info::Digest, taken: &[Digest]) -> Option<usize> {
+        use info::p4_data_type_spec::TypeSpec;
+        let Some(TypeSpec::Tuple(tuple)) = digest.type_spec.as_ref()?.type_spec.as_ref() else { return None };
+        let named = |name: &str| {
+            self.info
+                .digests
+                .iter()
+                .any(|digest| digest.preamble.as_ref().is_some_and(|preamble| preamble.name == name))
+        };
+        let fits = |widths: &[u32]| {
+            widths.len() == tuple.members.len()
+                && widths
+                    .iter()
+                    .zip(&tuple.members)
+                    .all(|(&width, member)| member_width(member).is_none_or(|w| w == width))
+        };
+        let mut digests = self.program.digests.iter().enumerate();
+        let found = digests.find(|(id, digest)| {
+            !named(&digest.name) && fits(&digest.widths) && taken.iter().all(|other| other.program != *id)
+        });
+        found.map(|(id, _)| id)
     }
 
     /// How values of a field of `bitwidth` bits in P4Info reach a field of `width` bits in the program.
@@ -275,6 +349,8 @@ impl Build<'_> {
     ) -> Outcome<Translation> {
         let translation = self.translations.of(self.info, type_name, width)?;
         let wanted = match &translation {
+            // Of type `error`: P4Info has no width for it.
+            Translation::None if bitwidth == 0 && type_name.is_none() => 0,
             Translation::None => width,
             Translation::Bits { width, .. } => *width,
             Translation::String { .. } => 0,
@@ -344,10 +420,8 @@ impl Build<'_> {
         // Copies of one action in several controls have the same parameters; any of them tells the widths.
         let program = self.program.actions.iter().find(|candidate| candidate.name == preamble.name);
         let Some(program) = program else {
-            return Err(Failure::invalid(format!(
-                "P4Info has action \"{}\" that the device configuration lacks",
-                preamble.name
-            )));
+            self.ids.insert(preamble.id, Object::Removed(Object::Action.noun()));
+            return Ok(());
         };
         if program.params.len() != action.params.len() {
             return Err(Failure::invalid(format!(
@@ -382,11 +456,12 @@ impl Build<'_> {
         Ok(())
     }
 
-    fn table(&mut self, at: usize, table: &info::Table) -> Outcome<Table> {
+    /// None when the compiler removed the table.
+    fn table(&mut self, at: usize, table: &info::Table) -> Outcome<Option<Table>> {
         let object = Object::Table(at);
         let preamble = self.claim(table.preamble.as_ref(), object)?;
         let owner = format!("table \"{}\"", preamble.name);
-        let id = self.program_id(Kind::Table, preamble, object)?;
+        let Some(id) = self.program_id(Kind::Table, preamble, object)? else { return Ok(None) };
         let program = self.program;
         let given = &program.tables[id];
         let wanted: Vec<_> = given.fields.iter().map(|f| (f.name.clone(), f.kind, f.bitwidth as usize)).collect();
@@ -394,7 +469,11 @@ impl Build<'_> {
         let mut actions = Vec::with_capacity(table.action_refs.len());
         for reference in &table.action_refs {
             let action = self.actions.get(&reference.id).cloned().ok_or_else(|| {
-                Failure::invalid(format!("{owner}: action id {:#010x} is not in P4Info", reference.id))
+                let lack = match self.ids.get(&reference.id) {
+                    Some(Object::Removed(_)) => "the device configuration",
+                    _ => "P4Info",
+                };
+                Failure::invalid(format!("{owner}: action id {:#010x} is not in {lack}", reference.id))
             })?;
             let program = program.table_action(id, &action.name).ok_or_else(|| {
                 Failure::invalid(format!("{owner}: the device configuration lacks its action \"{}\"", action.name))
@@ -409,7 +488,7 @@ impl Build<'_> {
         }
         let needs_priority =
             fields.iter().any(|f| matches!(f.kind, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
-        Ok(Table {
+        Ok(Some(Table {
             id: preamble.id,
             name: preamble.name.clone(),
             program: id,
@@ -424,14 +503,21 @@ impl Build<'_> {
             size: size_of(table.size, given.size),
             idle_timeout: table.idle_timeout_behavior() == table::IdleTimeoutBehavior::NotifyControl,
             is_const: table.is_const_table,
-        })
+        }))
     }
 
-    fn profile(&mut self, at: usize, profile: &info::ActionProfile, tables: &mut [Table]) -> Outcome<Profile> {
+    /// None when the compiler removed the profile; `stated` are the tables in P4Info.
+    fn profile(
+        &mut self,
+        at: usize,
+        profile: &info::ActionProfile,
+        tables: &mut [Table],
+        stated: &[&info::Table],
+    ) -> Outcome<Option<Profile>> {
         let object = Object::Profile(at);
         let preamble = self.claim(profile.preamble.as_ref(), object)?;
         let owner = format!("action profile \"{}\"", preamble.name);
-        let id = self.program_id(Kind::Profile, preamble, object)?;
+        let Some(id) = self.program_id(Kind::Profile, preamble, object)? else { return Ok(None) };
         let given = &self.program.profiles[id];
         if given.selector != profile.with_selector {
             return Err(Failure::invalid(format!(
@@ -441,7 +527,7 @@ impl Build<'_> {
         }
         let mut users = Vec::new();
         for (index, table) in tables.iter_mut().enumerate() {
-            let stated = self.info.tables[index].implementation_id == preamble.id;
+            let stated = stated[index].implementation_id == preamble.id;
             let real = match self.program.tables[table.program].kind {
                 TableKind::Simple => false,
                 TableKind::Indirect { profile } | TableKind::Selector { profile } => profile == id,
@@ -465,7 +551,7 @@ impl Build<'_> {
         };
         let size = size_of(profile.size, given.size);
         let max_group_size = usize::try_from(profile.max_group_size).unwrap_or(0);
-        Ok(Profile {
+        Ok(Some(Profile {
             id: preamble.id,
             name: preamble.name.clone(),
             program: id,
@@ -475,14 +561,15 @@ impl Build<'_> {
             semantics,
             weights_disallowed: profile.weights_disallowed,
             tables: users,
-        })
+        }))
     }
 
-    fn header(&mut self, header: &info::ControllerPacketMetadata) -> Outcome<PacketHeader> {
+    /// None when the compiler removed the header: packets come and go without it.
+    fn header(&mut self, header: &info::ControllerPacketMetadata) -> Outcome<Option<PacketHeader>> {
         let mut fields: Vec<HeaderField> = Vec::with_capacity(header.metadata.len());
         let mut bits = 0;
         // The program keeps no other trace of these widths than its header types.
-        let widths = self.translations.header_widths(header)?;
+        let Some(widths) = self.translations.header_widths(header) else { return Ok(None) };
         for (field, width) in header.metadata.iter().zip(widths) {
             if field.id == 0 || fields.iter().any(|other| other.id == field.id) {
                 return Err(Failure::invalid(format!(
@@ -494,7 +581,7 @@ impl Build<'_> {
             bits += width;
             fields.push(HeaderField { id: field.id, name: field.name.clone(), width, translation });
         }
-        Ok(PacketHeader { fields, bits })
+        Ok(Some(PacketHeader { fields, bits }))
     }
 }
 
@@ -521,15 +608,19 @@ impl Schema {
             build.action(action)?;
         }
         let mut tables = Vec::with_capacity(info.tables.len());
-        for (at, table) in info.tables.iter().enumerate() {
-            tables.push(build.table(at, table)?);
+        let mut stated = Vec::with_capacity(info.tables.len());
+        for table in &info.tables {
+            if let Some(built) = build.table(tables.len(), table)? {
+                tables.push(built);
+                stated.push(table);
+            }
         }
         let mut profiles = Vec::with_capacity(info.action_profiles.len());
-        for (at, profile) in info.action_profiles.iter().enumerate() {
-            profiles.push(build.profile(at, profile, &mut tables)?);
+        for profile in &info.action_profiles {
+            profiles.extend(build.profile(profiles.len(), profile, &mut tables, &stated)?);
         }
         for (index, table) in tables.iter().enumerate() {
-            let id = info.tables[index].implementation_id;
+            let id = stated[index].implementation_id;
             if id != 0 && table.profile.is_none() {
                 return Err(Failure::invalid(format!(
                     "table \"{}\": implementation_id {id:#010x} is not an action profile",
@@ -539,27 +630,27 @@ impl Schema {
         }
         build.direct(&mut tables)?;
         let mut counters = Vec::with_capacity(info.counters.len());
-        for (at, counter) in info.counters.iter().enumerate() {
-            let object = Object::Counter(at);
+        for counter in &info.counters {
+            let object = Object::Counter(counters.len());
             let preamble = build.claim(counter.preamble.as_ref(), object)?;
-            let id = build.program_id(Kind::Counter, preamble, object)?;
+            let Some(id) = build.program_id(Kind::Counter, preamble, object)? else { continue };
             let (name, size) = (preamble.name.clone(), program.counters[id].size);
             counters.push(Counter { id: preamble.id, name, program: id, size });
         }
         let mut meters = Vec::with_capacity(info.meters.len());
-        for (at, meter) in info.meters.iter().enumerate() {
-            let object = Object::Meter(at);
+        for meter in &info.meters {
+            let object = Object::Meter(meters.len());
             let preamble = build.claim(meter.preamble.as_ref(), object)?;
-            let id = build.program_id(Kind::Meter, preamble, object)?;
+            let Some(id) = build.program_id(Kind::Meter, preamble, object)? else { continue };
             let (name, size) = (preamble.name.clone(), program.meters[id].size);
             let kind = meter.spec.as_ref().map_or_else(Default::default, |spec| spec.r#type());
             meters.push(Meter { id: preamble.id, name, program: id, size, kind });
         }
         let mut registers = Vec::with_capacity(info.registers.len());
-        for (at, register) in info.registers.iter().enumerate() {
-            let object = Object::Register(at);
+        for register in &info.registers {
+            let object = Object::Register(registers.len());
             let preamble = build.claim(register.preamble.as_ref(), object)?;
-            let id = build.program_id(Kind::Register, preamble, object)?;
+            let Some(id) = build.program_id(Kind::Register, preamble, object)? else { continue };
             let given = &program.registers[id];
             registers.push(Register {
                 id: preamble.id,
@@ -571,10 +662,10 @@ impl Schema {
             });
         }
         let mut value_sets = Vec::with_capacity(info.value_sets.len());
-        for (at, set) in info.value_sets.iter().enumerate() {
-            let object = Object::ValueSet(at);
+        for set in &info.value_sets {
+            let object = Object::ValueSet(value_sets.len());
             let preamble = build.claim(set.preamble.as_ref(), object)?;
-            let id = build.program_id(Kind::ValueSet, preamble, object)?;
+            let Some(id) = build.program_id(Kind::ValueSet, preamble, object)? else { continue };
             let given = &program.value_sets[id];
             let owner = format!("value set \"{}\"", preamble.name);
             let mut wanted = Vec::with_capacity(set.r#match.len());
@@ -606,10 +697,16 @@ impl Schema {
             });
         }
         let mut digests = Vec::with_capacity(info.digests.len());
-        for (at, digest) in info.digests.iter().enumerate() {
-            let object = Object::Digest(at);
+        for digest in &info.digests {
+            let object = Object::Digest(digests.len());
             let preamble = build.claim(digest.preamble.as_ref(), object)?;
-            let id = build.program_id(Kind::Digest, preamble, object)?;
+            let id = match build.unnamed_digest(digest, &digests) {
+                Some(id) => id,
+                None => match build.program_id(Kind::Digest, preamble, object)? {
+                    Some(id) => id,
+                    None => continue,
+                },
+            };
             digests.push(Digest {
                 id: preamble.id,
                 name: preamble.name.clone(),
@@ -626,7 +723,7 @@ impl Schema {
                 "packet_out" => &mut packet_out,
                 _ => continue,
             };
-            *place = Some(build.header(header)?);
+            *place = build.header(header)?;
         }
         let Build { translations, ids, actions, .. } = build;
         Ok(Schema {
@@ -649,6 +746,9 @@ impl Schema {
     fn miss(&self, id: u32, wanted: &str) -> Failure {
         match self.ids.get(&id) {
             _ if id == 0 => Failure::invalid(format!("id 0 is not valid, {wanted} is wanted")),
+            Some(Object::Removed(noun)) if *noun == wanted => Failure::unimplemented(format!(
+                "id {id:#010x} is {noun} that the compiler removed from the device configuration, as no packet reaches it"
+            )),
             Some(other) => Failure::invalid(format!("id {id:#010x} is {}, not {wanted}", other.noun())),
             None => Failure::invalid(format!("id {id:#010x} is not in P4Info, {wanted} is wanted")),
         }
@@ -696,7 +796,10 @@ impl Build<'_> {
     fn direct(&mut self, tables: &mut [Table]) -> Outcome<()> {
         for counter in &self.info.direct_counters {
             let preamble = self.claim(counter.preamble.as_ref(), Object::DirectCounter)?;
-            let table = direct_owner(&self.ids, tables, preamble, counter.direct_table_id)?;
+            let Some(table) = self.direct_owner(tables, preamble, Object::DirectCounter, counter.direct_table_id)?
+            else {
+                continue;
+            };
             if !self.program.tables[table.program].has_counters {
                 return Err(Failure::invalid(format!(
                     "table \"{}\": the device configuration lacks its direct counter \"{}\"",
@@ -707,7 +810,9 @@ impl Build<'_> {
         }
         for meter in &self.info.direct_meters {
             let preamble = self.claim(meter.preamble.as_ref(), Object::DirectMeter)?;
-            let table = direct_owner(&self.ids, tables, preamble, meter.direct_table_id)?;
+            let Some(table) = self.direct_owner(tables, preamble, Object::DirectMeter, meter.direct_table_id)? else {
+                continue;
+            };
             if self.program.tables[table.program].meter.is_none() {
                 return Err(Failure::invalid(format!(
                     "table \"{}\": the device configuration lacks its direct meter \"{}\"",
@@ -719,19 +824,24 @@ impl Build<'_> {
         }
         Ok(())
     }
-}
-
-fn direct_owner<'t>(
-    ids: &HashMap<u32, Object>,
-    tables: &'t mut [Table],
-    preamble: &info::Preamble,
-    table_id: u32,
-) -> Outcome<&'t mut Table> {
-    match ids.get(&table_id) {
-        Some(Object::Table(at)) => Ok(&mut tables[*at]),
-        _ => Err(Failure::invalid(format!(
-            "direct resource \"{}\": direct_table_id {table_id:#010x} is not a table",
-            preamble.name
-        ))),
+    /// The table of a direct resource; none when the compiler removed it, and so the resource.
+    fn direct_owner<'t>(
+        &mut self,
+        tables: &'t mut [Table],
+        preamble: &info::Preamble,
+        object: Object,
+        table_id: u32,
+    ) -> Outcome<Option<&'t mut Table>> {
+        match self.ids.get(&table_id) {
+            Some(Object::Table(at)) => Ok(Some(&mut tables[*at])),
+            Some(Object::Removed(noun)) if *noun == Object::Table(0).noun() => {
+                self.ids.insert(preamble.id, Object::Removed(object.noun()));
+                Ok(None)
+            }
+            _ => Err(Failure::invalid(format!(
+                "direct resource \"{}\": direct_table_id {table_id:#010x} is not a table",
+                preamble.name
+            ))),
+        }
     }
 }

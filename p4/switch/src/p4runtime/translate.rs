@@ -41,21 +41,21 @@ pub struct Names(RwLock<Maps>);
 
 #[derive(Debug, Default)]
 struct Maps {
-    values: HashMap<String, u64>,
-    names: HashMap<u64, String>,
+    values: HashMap<String, u128>,
+    names: HashMap<u128, String>,
 }
 
 impl Names {
-    fn value(&self, name: &str, width: usize) -> Outcome<u64> {
+    fn value(&self, name: &str, width: usize) -> Outcome<u128> {
         if let Some(value) = self.0.read().values.get(name) {
             return Ok(*value);
         }
-        let max = if width >= 64 { u64::MAX } else { (1 << width) - 1 };
+        let max = if width >= 128 { u128::MAX } else { (1 << width) - 1 };
         let mut maps = self.0.write();
         if let Some(value) = maps.values.get(name) {
             return Ok(*value);
         }
-        let number = name.parse::<u64>().ok().filter(|value| *value <= max);
+        let number = name.parse::<u128>().ok().filter(|value| *value <= max);
         let value = number
             .into_iter()
             .chain((1..max).rev())
@@ -65,13 +65,13 @@ impl Names {
         Ok(value)
     }
 
-    fn name(&self, value: u64) -> String {
+    fn name(&self, value: u128) -> String {
         self.0.read().names.get(&value).cloned().unwrap_or_else(|| value.to_string())
     }
 }
 
 impl Maps {
-    fn bind(&mut self, name: &str, value: u64) {
+    fn bind(&mut self, name: &str, value: u128) {
         self.values.insert(name.to_owned(), value);
         self.names.insert(value, name.to_owned());
     }
@@ -96,7 +96,7 @@ impl Registry {
         self.ports.lock().insert(name.to_owned(), number);
         for (uri, names) in self.types.lock().iter() {
             if is_port(uri) {
-                names.0.write().bind(name, number);
+                names.0.write().bind(name, number.into());
             }
         }
     }
@@ -111,7 +111,7 @@ impl Registry {
         let number = match typed {
             Translation::String { names } => {
                 let name = std::str::from_utf8(bytes).unwrap_or_default();
-                names.value(name, 32)?
+                names.value(name, 32)? as u64
             }
             _ => {
                 bytestring::check(bytes, 32).map_err(|e| Failure::out_of_range(format!("port {e}")))?;
@@ -132,7 +132,7 @@ impl Registry {
             if is_port(uri) {
                 let mut maps = names.0.write();
                 for (name, port) in self.ports.lock().iter() {
-                    maps.bind(name, *port);
+                    maps.bind(name, (*port).into());
                 }
                 drop(maps);
             }
@@ -193,9 +193,9 @@ impl Translations {
                 Ok(Translation::Bits { width: usize::try_from(*bits).unwrap_or(0), cpu_port })
             }
             Some(p4_new_type_translation::SdnType::SdnString(_)) => {
-                if width > 64 {
+                if width > 128 {
                     return Err(Failure::invalid(format!(
-                        "type \"{}\": strings stand for at most 64 bits, not {width}",
+                        "type \"{}\": strings stand for at most 128 bits, not {width}",
                         spec.uri
                     )));
                 }
@@ -223,28 +223,20 @@ impl Translations {
         }
     }
 
-    /// Bits of each field of a controller header in the program.
-    pub fn header_widths(&self, header: &info::ControllerPacketMetadata) -> Outcome<Vec<usize>> {
+    /// Bits of each field of a controller header in the program; none when the program lacks the header and P4Info does not
+    /// say them.
+    pub fn header_widths(&self, header: &info::ControllerPacketMetadata) -> Option<Vec<usize>> {
         let same = |fields: &&Vec<(String, usize)>| {
             fields.len() == header.metadata.len()
                 && fields.iter().zip(&header.metadata).all(|((name, _), field)| *name == field.name)
         };
         if let Some(fields) = self.headers.iter().find(same) {
-            return Ok(fields.iter().map(|(_, width)| *width).collect());
+            return Some(fields.iter().map(|(_, width)| *width).collect());
         }
-        header
-            .metadata
-            .iter()
-            .map(|field| {
-                usize::try_from(field.bitwidth).ok().filter(|width| *width > 0).ok_or_else(|| {
-                    Failure::invalid(format!(
-                        "controller header, metadata \"{}\": no header type of the device configuration has these fields, \
-                         and P4Info has bitwidth {}",
-                        field.name, field.bitwidth
-                    ))
-                })
-            })
-            .collect()
+        let stated = |field: &info::controller_packet_metadata::Metadata| {
+            usize::try_from(field.bitwidth).ok().filter(|width| *width > 0)
+        };
+        header.metadata.iter().map(stated).collect()
     }
 }
 
@@ -279,7 +271,7 @@ impl Translation {
                 (Some(cpu), Ok(number)) if number == *cpu => bytestring::encode(SDN_PORT_CPU.into()),
                 _ => bytestring::encode_bytes(value),
             },
-            Translation::String { names } => Bytes::from(names.name(bytestring::decode_u64(value).unwrap_or_default())),
+            Translation::String { names } => Bytes::from(names.name(bytestring::decode(value).unwrap_or_default())),
         }
     }
 
@@ -334,7 +326,7 @@ pub fn header_types(json: &[u8]) -> Vec<Vec<(String, usize)>> {
 
 /// Values that entries of a pipeline may still name: kept for the tests of this file.
 #[cfg(test)]
-fn values(names: &Names) -> std::collections::HashSet<u64> {
+fn values(names: &Names) -> std::collections::HashSet<u128> {
     names.0.read().names.keys().copied().collect()
 }
 
@@ -365,6 +357,17 @@ mod tests {
         assert_eq!(t.to_controller(&[0, 99]), "99");
         assert_eq!(values(&names).len(), 4);
         assert_eq!(t.to_program(b"", 9, &mut out).unwrap_err().code, tonic::Code::InvalidArgument);
+    }
+
+    #[test]
+    fn strings_may_stand_for_an_address() {
+        let t = Translation::String { names: Arc::default() };
+        let (mut a, mut b) = ([0; 16], [0; 16]);
+        t.to_program(b"2001:db8::1", 128, &mut a).unwrap();
+        t.to_program(b"2001:db8::2", 128, &mut b).unwrap();
+        assert_ne!(a, b);
+        assert_eq!([t.to_controller(&a), t.to_controller(&b)], ["2001:db8::1", "2001:db8::2"]);
+        assert_eq!(t.to_controller(&[0xff; 16]), u128::MAX.to_string());
     }
 
     #[test]

@@ -441,6 +441,8 @@ pub struct Checksum {
 #[derive(Clone, Debug)]
 pub struct KeyPart {
     pub src: Num,
+    /// The value is zero unless this header is valid.
+    pub of: Option<u16>,
     /// Word of the packed key, and how far the value is shifted left in it.
     pub word: u16,
     pub shift: u8,

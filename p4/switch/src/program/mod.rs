@@ -102,6 +102,11 @@ impl Program {
         self.names.get(&(kind, name.to_owned())).copied()
     }
 
+    /// The names of all objects of a kind.
+    pub fn names(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        self.names.keys().filter(move |(of, _)| *of == kind).map(|(_, name)| name.as_str())
+    }
+
     pub fn table_id(&self, name: &str) -> Option<TableId> {
         self.id(Kind::Table, name)
     }

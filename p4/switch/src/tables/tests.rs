@@ -19,11 +19,11 @@ fn table(fields: &[(MatchKind, u32)]) -> Table {
                 (words, left) = (words + 1, 64);
             }
             left -= width;
-            key.push(KeyPart { src, word: words as u16 - 1, shift: left as u8, more: Vec::new(), width });
+            key.push(KeyPart { src, of: None, word: words as u16 - 1, shift: left as u8, more: Vec::new(), width });
         } else {
             let count = width.div_ceil(64) as usize;
             let more = vec![(Bits { bit: 0, width: 1 }, u64::MAX); count];
-            key.push(KeyPart { src, word: words as u16, shift: 0, more, width });
+            key.push(KeyPart { src, of: None, word: words as u16, shift: 0, more, width });
             (words, left) = (words + count, 0);
         }
     }

@@ -8,6 +8,7 @@ mod fabric;
 mod pipelines;
 mod preset;
 mod profiles;
+mod removed;
 mod replication;
 mod rig;
 mod streams;

@@ -1,5 +1,7 @@
 //! Multicast groups and clone sessions (P4Runtime 9.5).
 
+use std::{cmp::Reverse, collections::HashMap};
+
 use p4runtime_proto::p4::v1::{self, packet_replication_engine_entry::Type as Kind, replica, update::Type};
 
 use crate::p4runtime::{
@@ -69,7 +71,7 @@ impl Pipeline {
             let (port, instance) = twice[0];
             return Err(Failure::invalid(format!("replicas: port {port} with instance {instance} is there twice")));
         }
-        Ok((copies, kept))
+        Ok((in_order(copies), kept))
     }
 
     fn write_multicast(&mut self, kind: Type, given: &v1::MulticastGroupEntry) -> Outcome<()> {
@@ -136,6 +138,17 @@ impl Pipeline {
     }
 }
 
+/// The order in which copies are made, which shows where several leave by one port. P4Runtime leaves it open; BMv2 goes from
+/// the instance named last to the one named first, in each by port.
+fn in_order(mut copies: Vec<Replication>) -> Vec<Replication> {
+    let mut first = HashMap::new();
+    for (at, copy) in copies.iter().enumerate() {
+        first.entry(copy.instance).or_insert(at);
+    }
+    copies.sort_by_key(|copy| (first.get(&copy.instance).copied().map(Reverse), copy.port));
+    copies
+}
+
 fn egress(port: u32) -> Outcome<u32> {
     if port <= MAX_PORT {
         return Ok(port);
@@ -149,5 +162,18 @@ fn check_presence(kind: Type, known: bool, what: impl Fn() -> String) -> Outcome
         (Type::Insert, true) => Err(Failure::exists(format!("{} exists", what()))),
         (Type::Modify | Type::Delete, false) => Err(Failure::not_found(format!("{} does not exist", what()))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_made_from_the_last_instance_to_the_first() {
+        let copy = |(port, instance)| Replication { port, instance, backups: Vec::new() };
+        let given = [(5, 0), (1, 7), (1, 6), (5, 1), (9, 7), (3, 7)];
+        let found: Vec<_> = in_order(given.map(copy).into()).iter().map(|copy| (copy.port, copy.instance)).collect();
+        assert_eq!(found, [(5, 1), (1, 6), (1, 7), (3, 7), (9, 7), (5, 0)]);
     }
 }

@@ -299,8 +299,11 @@ impl Lower {
 
     fn log(&mut self, args: &[Node<'_>]) -> Result<Op> {
         let format = args[0].get("value")?.str()?.to_owned();
+        let list = args[1].get("value")?;
+        // p4c writes a list without values as an object without members.
+        let none = list.members().is_ok_and(|members| members.is_empty());
         let mut values = Vec::new();
-        for value in args[1].get("value")?.items()? {
+        for value in if none { Vec::new() } else { list.items()? } {
             let expr = self.expr(&value)?;
             values.push(Val::Big(self.big(&expr, &value)?));
         }

@@ -238,14 +238,15 @@ impl Lower {
                 }
             };
             let target = key.get("target")?;
-            let (at, width, default_name) = if kind_node.str()? == "valid" && target.is_string() {
+            let (at, width, of, default_name) = if kind_node.str()? == "valid" && target.is_string() {
                 let header = self.named(&self.header_ids, &target, "header")?;
-                (FieldRef::Valid(header), 1, target.str()?.to_owned())
+                (FieldRef::Valid(header), 1, None, target.str()?.to_owned())
             } else {
                 let (header, index) = self.field(&target)?;
                 let [h, f] = target.tuple::<2>()?;
                 let (at, width) = self.field_at(header, index);
-                (at, width, format!("{}.{}", h.str()?, f.str()?))
+                let of = (!self.code.headers[usize::from(header)].metadata && self.stale.touches(at)).then_some(header);
+                (at, width, of, format!("{}.{}", h.str()?, f.str()?))
             };
             let name = key.opt("name")?.map_or(Ok(default_name.as_str()), |n| n.str())?.to_owned();
             let mask = match key.opt("mask")? {
@@ -271,7 +272,7 @@ impl Lower {
                     }
                 };
                 room = Some((word, left));
-                parts.push(KeyPart { src, word: word as u16, shift: left as u8, more: Vec::new(), width });
+                parts.push(KeyPart { src, of, word: word as u16, shift: left as u8, more: Vec::new(), width });
             } else {
                 let FieldRef::Wide(bits) = at else {
                     return Err(target.err("a variable-length field cannot be matched"));
@@ -288,7 +289,7 @@ impl Lower {
                 });
                 let word = words as u16;
                 words += count as usize;
-                parts.push(KeyPart { src: Num::Const(0), word, shift: 0, more: more.collect(), width });
+                parts.push(KeyPart { src: Num::Const(0), of, word, shift: 0, more: more.collect(), width });
             }
             fields.push(MatchField { name, kind, bitwidth: width });
         }

@@ -144,7 +144,14 @@ impl Lower {
                 let [stack, field] = value.tuple::<2>()?;
                 let id = self.named(&self.stack_ids, &stack, "header stack")?;
                 let header = self.code.stacks[usize::from(id)].items[0];
-                Expr::StackField(id, self.field_of(header, &field)?)
+                match self.field_of(header, &field) {
+                    // The last element as a whole, as p4c's back end writes it.
+                    Err(_) if field.str()? == "last" => {
+                        let last = Expr::Unary(Unary::LastIndex, Box::new(Expr::Stack(id)));
+                        Expr::Binary(Binary::StackAt, Box::new((Expr::Stack(id), last)))
+                    }
+                    field => Expr::StackField(id, field?),
+                }
             }
             "union_stack_field" => {
                 let [stack, member, field] = value.tuple::<3>()?;

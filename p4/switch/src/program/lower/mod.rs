@@ -6,6 +6,7 @@ mod expr;
 mod layout;
 mod narrow;
 mod parser;
+mod stale;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -57,6 +58,8 @@ pub(super) struct Lower {
     /// Parameters of the action being lowered.
     params: Vec<(u16, u32)>,
     depth: usize,
+    /// What tables read as zeros while its header is not valid.
+    stale: stale::Stale,
 }
 
 pub(super) fn load(json: &[u8]) -> Result<Program> {
@@ -98,6 +101,7 @@ impl Lower {
         self.lists(root)?;
         self.actions(root)?;
         self.parsers(root)?;
+        self.stale = stale::Stale::of(&self.code);
         self.pipelines(root)?;
         self.deparser(root)?;
         self.checksums(root)?;
