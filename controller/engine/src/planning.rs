@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use pergola_graph::Switched;
 use pergola_model::{Change, ChangedKey, Key, Kind, Switch, SwitchName, View};
 use pergola_plan::{DeviceDelta, PlanDelta, Planner};
 use pergola_southbound::gnmi::PortAdmin;
@@ -216,11 +217,11 @@ impl Planning {
         self.planned(&delta);
         let switches = changed.iter().any(|c| matches!(c.key.kind, Kind::Switch | Kind::Site));
         self.hand_out(delta, switches);
-        if changed.iter().any(|c| moves_ports(&self.view, &c.key)) {
-            for (name, device) in &self.devices {
-                if let Ok(device) = device {
-                    device.set_ports(admin(&self.view, name));
-                }
+        let mut switched = Switched::none();
+        changed.iter().for_each(|c| switched.add(&old, &self.view, &c.key));
+        for (name, device) in self.devices.iter().filter(|(name, _)| switched.concerns(name)) {
+            if let Ok(device) = device {
+                device.set_ports(admin(&self.view, name));
             }
         }
         self.tell_packets(Some(changed.into_iter().map(|c| c.key).collect()));
@@ -368,15 +369,6 @@ impl Planning {
 /// Which ports of a switch are to be on, by number.
 fn admin(view: &View, switch: &SwitchName) -> PortAdmin {
     pergola_graph::port_admin(view, switch).into_iter().map(|(port, on)| (port.get(), on)).collect()
-}
-
-/// Whether a change may switch ports on or off.
-fn moves_ports(view: &View, key: &Key) -> bool {
-    match key.kind {
-        Kind::Switch | Kind::Port | Kind::Link | Kind::LinkState | Kind::CablingFault | Kind::Host => true,
-        Kind::PortState => key.name.parse().is_ok_and(|id| view.is_fabric_port(&id)),
-        _ => false,
-    }
 }
 
 /// Whether the same session serves both.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pergola_model::{HostBinding, PortId, PortNo, SwitchName, View};
+use pergola_model::{HostBinding, Key, Kind, PortId, PortNo, SwitchName, View};
 
 use crate::Fabric;
 
@@ -22,6 +22,51 @@ pub fn port_admin(view: &View, switch: &SwitchName) -> BTreeMap<PortNo, bool> {
     let ends = view.links_of(switch).filter_map(|l| l.id.seen_from(switch).map(|(near, _)| (near.port, true)));
     // What is described counts.
     ends.chain(described).collect()
+}
+
+/// The switches of which a change may switch ports on or off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Switched {
+    /// Those with ports that the change names; most often one, or none.
+    These(BTreeSet<SwitchName>),
+    All,
+}
+
+impl Switched {
+    /// None so far.
+    pub fn none() -> Switched {
+        Switched::These(BTreeSet::new())
+    }
+
+    pub fn concerns(&self, switch: &SwitchName) -> bool {
+        match self {
+            Switched::These(these) => these.contains(switch),
+            Switched::All => true,
+        }
+    }
+
+    /// Adds what a changed resource means for [`port_admin`]. Paths through the fabric matter to any switch, an edge port or a
+    /// declared host to its own.
+    pub fn add(&mut self, old: &View, new: &View, key: &Key) {
+        let Switched::These(these) = self else { return };
+        match key.kind {
+            Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault => *self = Switched::All,
+            Kind::Port | Kind::PortState => {
+                let Ok(id) = key.name.parse::<PortId>() else { return };
+                if old.is_fabric_port(&id) || new.is_fabric_port(&id) {
+                    *self = Switched::All;
+                } else if key.kind == Kind::Port {
+                    these.insert(id.switch);
+                }
+            }
+            Kind::Host => {
+                let Ok(name) = key.name.parse() else { return };
+                let declared = [old, new].into_iter().filter_map(|view| view.host_intent(&name));
+                these.extend(declared.flat_map(|host| &host.attachments).map(|at| at.switch.clone()));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether a leaf's partner reaches the spines and the leaf does not.

@@ -8,6 +8,6 @@ mod edge;
 mod fabric;
 mod health;
 
-pub use edge::port_admin;
+pub use edge::{Switched, port_admin};
 pub use fabric::{Fabric, FabricLink, NextHop};
 pub use health::LinkHealth;

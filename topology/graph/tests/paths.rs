@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pergola_graph::{Fabric, LinkHealth, NextHop, port_admin};
+use pergola_graph::{Fabric, LinkHealth, NextHop, Switched, port_admin};
 use pergola_model::*;
 use proptest::prelude::*;
 
@@ -288,4 +288,48 @@ fn a_leaf_without_uplinks_sends_its_servers_to_the_other_leaf() {
     down(&mut view, "leaf2/1");
     down(&mut view, "leaf2/2");
     assert!(off(&view, "leaf1").is_empty() && off(&view, "leaf2").is_empty());
+}
+
+/// A change in a site of two paired leaves and two spines.
+fn any_change() -> impl Strategy<Value = AnyResource> {
+    let port = prop::sample::select(vec!["leaf1/1", "leaf1/2", "leaf1/3", "leaf1/4", "leaf2/1", "leaf2/2", "leaf2/3"]);
+    let mode = prop::bool::ANY.prop_map(|edge| match edge {
+        true => PortMode::Untagged { vlan: VlanId::new(10).unwrap() },
+        false => PortMode::None,
+    });
+    let described = (port.clone(), any::<bool>(), mode)
+        .prop_map(|(id, enabled, mode)| Port { id: id.parse().unwrap(), enabled, speed_bps: None, mode }.into());
+    let state = (port.clone(), any::<bool>()).prop_map(|(id, oper_up)| {
+        PortState { port: id.parse().unwrap(), oper_up, speed_bps: None, changed_ms: 0 }.into()
+    });
+    let host = (0..3u64, prop::collection::vec(port, 0..3), any::<bool>()).prop_map(|(n, at, learned)| {
+        HostIntent {
+            name: format!("h{n}").parse().unwrap(),
+            mac: MacAddr::from_u64(0x02_00_00_00_01_00 + n),
+            vlan: VlanId::new(10).unwrap(),
+            ips: vec![],
+            attachments: at.into_iter().map(|id| id.parse().unwrap()).collect(),
+            binding: if learned { HostBinding::Learned } else { HostBinding::default() },
+            dhcp: DhcpClient::default(),
+        }
+        .into()
+    });
+    prop_oneof![described, state, host]
+}
+
+proptest! {
+    #[test]
+    fn no_change_switches_ports_elsewhere(changes in prop::collection::vec(any_change(), 1..60)) {
+        let mut view = square();
+        for change in changes {
+            let (old, key) = (view.clone(), change.key());
+            view.put(change);
+            let mut switched = Switched::none();
+            switched.add(&old, &view, &key);
+            for leaf in ["leaf1", "leaf2", "spine1", "spine2"].map(name) {
+                let (before, after) = (port_admin(&old, &leaf), port_admin(&view, &leaf));
+                prop_assert!(before == after || switched.concerns(&leaf), "{key:?} moved {leaf}: {before:?} {after:?}");
+            }
+        }
+    }
 }

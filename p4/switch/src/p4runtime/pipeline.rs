@@ -205,8 +205,7 @@ impl Pipeline {
         let program = wrapper::program(&device_config)?;
         let plane = Plane::prepare(switch, &info, &program)?;
         registry.set_cpu_port(switch.options.cpu_port.map(u64::from));
-        let headers =
-            if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&program) };
+        let headers = if info.controller_packet_metadata.is_empty() { Vec::new() } else { header_types(&program) };
         let translations = Translations::new(registry, headers);
         let schema = Schema::build(Arc::new(info), plane.program(), translations)?;
         let ports = schema.translations.ports(&schema.info);
