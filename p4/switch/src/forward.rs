@@ -2,7 +2,7 @@
 
 use crate::ports::PortNo;
 use crate::runtime::{Forwarder, Sink};
-use crate::switch::{PacketMeta, Switch, Worker};
+use crate::switch::{self, PacketMeta, Switch, Worker};
 use std::sync::Arc;
 
 /// One thread's way through a switch.
@@ -17,11 +17,22 @@ impl ProgramForwarder {
     }
 }
 
+/// The loop's ports. It follows offloads by itself, from the frame's length before and after.
+struct Ports<'a>(&'a mut dyn Sink);
+
+impl switch::Sink for Ports<'_> {
+    fn emit(&mut self, port: u32, head: &[u8], payload: &[u8], _: PacketMeta) {
+        self.0.emit(port, head, payload);
+    }
+
+    fn depth(&mut self, port: u32) -> usize {
+        self.0.depth(port)
+    }
+}
+
 impl Forwarder for ProgramForwarder {
     fn process(&mut self, port: PortNo, frame: &mut [u8], sink: &mut dyn Sink) {
-        // The loop follows offloads by itself, from the frame's length before and after.
-        let mut out = |port: u32, head: &[u8], payload: &[u8], _: PacketMeta| sink.emit(port, head, payload);
-        self.worker.process(port, frame, PacketMeta::default(), &mut out);
+        self.worker.process(port, frame, PacketMeta::default(), &mut Ports(sink));
     }
 
     fn wants_finished_frames(&self) -> bool {

@@ -40,6 +40,9 @@ pub trait Forwarder: Send {
 pub trait Sink {
     /// Sends `head` followed by `body` on `port`.
     fn emit(&mut self, port: PortNo, head: &[u8], body: &[u8]);
+
+    /// Frames that were sent on `port` and still wait there.
+    fn depth(&mut self, port: PortNo) -> usize;
 }
 
 /// Takes the frames that leave for the controller.
@@ -457,6 +460,13 @@ struct Emission<'a> {
 }
 
 impl Sink for Emission<'_> {
+    fn depth(&mut self, no: PortNo) -> usize {
+        match self.outputs.ports.get_mut(no as usize) {
+            Some(Some(output)) => output.tx.depth(),
+            _ => 0,
+        }
+    }
+
     fn emit(&mut self, no: PortNo, head: &[u8], body: &[u8]) {
         let Outputs { ports, touched, cpu, scratch } = &mut *self.outputs;
         if let Some(cpu) = cpu

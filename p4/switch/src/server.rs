@@ -50,7 +50,7 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 /// Sends the log where it is wanted; colours only to terminals. The compiler writes every function it makes at level info: of
-/// it, warnings are enough.
+/// it, warnings are enough. The transport tells at level debug why it did not let a TLS client in: nobody else tells it.
 fn log_to(config: &Config) -> Result<()> {
     let (writer, ansi) = match &config.log {
         LogTarget::Quiet => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
@@ -63,6 +63,12 @@ fn log_to(config: &Config) -> Result<()> {
     let levels = Targets::new()
         .with_default(config.level)
         .with_targets(["cranelift", "regalloc2"].map(|target| (target, config.level.min(LevelFilter::WARN))));
+    let levels = match config.tls {
+        Some(_) if config.level >= LevelFilter::WARN => {
+            levels.with_target("tonic::transport::server", LevelFilter::DEBUG)
+        }
+        _ => levels,
+    };
     let lines = fmt::layer().with_target(false).with_ansi(ansi).with_writer(writer);
     tracing_subscriber::registry().with(lines).with(levels).init();
     Ok(())

@@ -23,6 +23,8 @@ use crate::state::ports::Ports;
 use crate::state::pre::Replica;
 use crate::tables::TableError;
 
+/// The deepest queue that v1model has bits for (`enq_qdepth`, `deq_qdepth`: 19).
+const MAX_DEPTH: usize = (1 << 19) - 1;
 /// Passes (ingress or egress) that one received packet may cause; copies beyond are dropped.
 const MAX_PASSES: usize = 8_192;
 /// Session ids are 15 bits.
@@ -124,6 +126,11 @@ pub struct PacketMeta {
 pub trait Sink {
     /// The packet is `head` followed by `payload`. Called once for each copy, in order for each port.
     fn emit(&mut self, port: u32, head: &[u8], payload: &[u8], meta: PacketMeta);
+
+    /// Packets that wait at a port. Asked only for programs that look at the depth of queues.
+    fn depth(&mut self, _port: u32) -> usize {
+        0
+    }
 }
 
 impl<F: FnMut(u32, &[u8], &[u8], PacketMeta)> Sink for F {
@@ -475,7 +482,6 @@ impl Lane {
             ctx.enqueued_us = pass.switch.clock.now_us();
             ctx.set(std.enq_timestamp, ctx.enqueued_us);
         }
-        ctx.set(std.enq_qdepth, 0);
         true
     }
 
@@ -585,7 +591,12 @@ impl Lane {
             let waited = now.saturating_sub(ctx.enqueued_us);
             ctx.set(std.deq_timedelta, waited);
         }
-        ctx.set(std.deq_qdepth, 0);
+        if std.enq_qdepth.is_some() || std.deq_qdepth.is_some() {
+            // The queue is behind the egress, so a packet leaves it as deep as it came.
+            let depth = sink.depth(ctx.egress_port).min(MAX_DEPTH) as u64;
+            ctx.set(std.enq_qdepth, depth);
+            ctx.set(std.deq_qdepth, depth);
+        }
         if std.qid.is_some() {
             let priority = ctx.get(std.priority);
             ctx.set(std.qid, priority);

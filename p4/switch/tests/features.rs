@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Bench, FEATURES, exact, num, ternary};
+use common::{Bench, FEATURES, QUEUES, exact, num, ternary};
 use p4switch::control::{ActionCall, EntryAction, EntrySpec, GroupMemberSpec, OneShotMember, describe};
 use p4switch::program::Kind;
 use p4switch::rcu::pin;
@@ -13,6 +13,7 @@ use p4switch::state::meter::MeterConfig;
 use p4switch::state::valueset::SetMember;
 use p4switch::tables::TableError;
 use p4switch::tables::key::{KeyField, Value};
+use p4switch::{PacketMeta, Sink};
 
 fn eth(kind: u16, source: u8) -> Vec<u8> {
     let mut packet = vec![0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, source];
@@ -53,6 +54,31 @@ fn direct_counters_count_hits_and_the_default_entry() {
     assert_eq!(default.counter.as_ref().unwrap().read().0, 1);
     let ops = bench.object(Kind::Counter, "MainIngress.ops");
     assert_eq!(bench.instance.counters[ops].get(0).unwrap().read().0, 5);
+}
+
+/// A sink whose port 1 has five packets waiting, and port 0 more than v1model can say.
+#[derive(Default)]
+struct Waiting(Vec<(u32, Vec<u8>)>);
+
+impl Sink for Waiting {
+    fn emit(&mut self, port: u32, head: &[u8], payload: &[u8], _: PacketMeta) {
+        self.0.push((port, [head, payload].concat()));
+    }
+
+    fn depth(&mut self, port: u32) -> usize {
+        if port == 1 { 5 } else { usize::MAX }
+    }
+}
+
+#[test]
+fn programs_see_how_many_packets_wait_at_the_port() {
+    let mut sink = Waiting::default();
+    let mut bench = Bench::new(QUEUES);
+    for port in [0, 1] {
+        bench.worker.process(port, &[0; 9], PacketMeta::default(), &mut sink);
+    }
+    assert_eq!(sink.0, [(1, vec![0, 0, 0, 5, 0, 0, 0, 5, 0]), (0, vec![0, 7, 255, 255, 0, 7, 255, 255, 0])]);
+    assert_eq!(bench.send(0, &[9; 8]), [(1, vec![0; 8])]);
 }
 
 #[test]

@@ -113,6 +113,39 @@ async fn the_log_is_for_people_and_without_colours_in_files() {
     assert!(!log.contains("block0"), "the compiler's functions are in the log: {} bytes", log.len());
 }
 
+/// Clients are told no more than that their certificate is bad; the log says why.
+#[tokio::test]
+async fn the_log_says_why_a_tls_client_was_not_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let write = |name: &str, pem: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (key, certificate) = (write("key.pem", key.serialize_pem()), write("certificate.pem", certificate.pem()));
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let mut switch = Command::new(BINARY);
+    switch.args(["--no-p4", "--", "--grpc-server-addr", &address, "--grpc-server-ssl"]);
+    switch.args(["--grpc-server-cert", &certificate, "--grpc-server-key", &key]);
+    let mut switch = switch.stderr(Stdio::piped()).spawn().unwrap();
+    let mut client = loop {
+        match std::net::TcpStream::connect(&address) {
+            Ok(client) => break client,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    std::io::Write::write_all(&mut client, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut line = String::new();
+    let mut log = std::io::BufReader::new(switch.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut log, &mut line).unwrap();
+    switch.kill().unwrap();
+    switch.wait().unwrap();
+    assert!(line.contains("tls accept error") && line.contains("corrupt message"), "{line}");
+}
+
 #[tokio::test]
 async fn capture_files_are_ports() {
     let folder = tempfile::tempdir().unwrap();

@@ -216,6 +216,8 @@ impl Drop for Lines {
 enum Program {
     /// s0 to s1 and back.
     Cable,
+    /// s0 to s1 and back, with the depth of the queue in the first byte behind the Ethernet header.
+    Depth,
     /// s0 to m0 with headers pushed; m1 to s1 with them popped; and back the same way.
     Through(Tunnel),
 }
@@ -237,6 +239,10 @@ impl Forwarder for Program {
     fn process(&mut self, port: PortNo, frame: &mut [u8], sink: &mut dyn Sink) {
         match (*self, port) {
             (Self::Cable, 0 | 1) => sink.emit(port ^ 1, &frame[..14], &frame[14..]),
+            (Self::Depth, 0 | 1) => {
+                frame[14] = sink.depth(port ^ 1).min(255) as u8;
+                sink.emit(port ^ 1, frame, &[]);
+            }
             (Self::Through(tunnel), 0) => tunnel.push(frame, M0, sink),
             (Self::Through(tunnel), 1) => tunnel.push(frame, M1, sink),
             (Self::Through(tunnel), M0) => tunnel.pop(frame, 0, sink),
@@ -326,7 +332,7 @@ fn wait_for(manager: &PortManager, no: PortNo, up: bool) {
 type Scenario = fn(&str);
 
 fn scenarios(id: &str, filter: Option<&str>) {
-    let all: [(&str, Scenario); 14] = [
+    let all: [(&str, Scenario); 15] = [
         ("tcp_with_default_offloads", |id| tcp(id, Program::Cable)),
         ("tcp_under_two_tags", |id| tcp(id, Program::Through(Tunnel::TwoTags))),
         ("tcp_under_old_tags", |id| tcp(id, Program::Through(Tunnel::OldTags))),
@@ -335,6 +341,7 @@ fn scenarios(id: &str, filter: Option<&str>) {
         ("tcp_in_gtp_u", |id| tcp(id, Program::Through(Tunnel::GtpU))),
         ("tags_arrive_as_sent", tags),
         ("jumbo_frames_pass", jumbo),
+        ("a_slow_interface_has_a_queue", queue),
         ("a_pulled_cable_is_seen_within_a_millisecond", pulled),
         ("gnmi_tells_of_a_lost_link", gnmi),
         ("a_listener_on_the_interface_sees_what_leaves", listener),
@@ -399,6 +406,29 @@ fn tags(id: &str) {
     for text in &texts {
         assert_eq!(hear.next(), *text);
     }
+}
+
+fn queue(id: &str) {
+    if !run("tc qdisc add dev s1 root tbf rate 800kbit burst 2kb limit 1mb") {
+        println!("     skipped: no tc, or a kernel without tbf");
+        return;
+    }
+    let manager = switch(Program::Depth, |_, _| {});
+    wait_for(&manager, 1, true);
+    // A frame of 1,000 bytes takes 10 ms; the bursts come faster.
+    const BURSTS: usize = 5;
+    let mut frame = [vec![2, 0, 0, 0, 0, 1], SOURCE.to_vec(), vec![0x88, 0xb5]].concat();
+    frame.resize(1_000, 0);
+    let frame = hex(&frame);
+    let mut hear = Lines::start(id, "b", &["role-hear", &(8 * BURSTS).to_string()]);
+    for _ in 0..BURSTS {
+        let burst = ["role-send", &frame, &frame, &frame, &frame, &frame, &frame, &frame, &frame];
+        assert!(enter(id, "a", &burst, Stdio::inherit()).wait().unwrap().success());
+    }
+    let depths: Vec<u8> = (0..8 * BURSTS).map(|_| unhex(&hear.next())[14]).collect();
+    assert!(run("tc qdisc del dev s1 root"));
+    assert_eq!(depths[0], 0, "{depths:?}");
+    assert!(depths.iter().any(|depth| *depth >= 4), "{depths:?}");
 }
 
 fn jumbo(id: &str) {

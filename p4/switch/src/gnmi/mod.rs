@@ -48,11 +48,11 @@ impl GnmiService {
             ))
         })?;
         let ports = self.ports.list();
-        let all: Vec<Leaf> = ports.iter().flat_map(tree::leaves).filter(|leaf| belongs(leaf, wanted)).collect();
+        let all: Vec<Leaf> = ports.iter().flat_map(tree::leaves).collect();
         let prefix = request.prefix.as_ref();
         let whole = [Path::default()];
         let paths = if request.path.is_empty() { &whole[..] } else { &request.path };
-        let notification = paths.iter().map(|path| get(prefix, path, form, &all)).collect::<Result<_, _>>()?;
+        let notification = paths.iter().map(|path| get(prefix, path, form, wanted, &all)).collect::<Result<_, _>>()?;
         Ok(GetResponse { notification, ..GetResponse::default() })
     }
 
@@ -101,12 +101,14 @@ fn belongs(leaf: &Leaf, wanted: DataType) -> bool {
     }
 }
 
-fn get(prefix: Option<&Path>, path: &Path, form: Form, all: &[Leaf]) -> Result<Notification, Status> {
+fn get(prefix: Option<&Path>, path: &Path, form: Form, wanted: DataType, all: &[Leaf]) -> Result<Notification, Status> {
     let pattern = Pattern::new(prefix, Some(path)).map_err(Status::invalid_argument)?;
-    let chosen: Vec<(usize, &Leaf)> = all.iter().filter_map(|leaf| Some((pattern.select(leaf)?, leaf))).collect();
+    let mut chosen: Vec<(usize, &Leaf)> = all.iter().filter_map(|leaf| Some((pattern.select(leaf)?, leaf))).collect();
     if chosen.is_empty() && !pattern.has_wildcard() && !all.is_empty() {
         return Err(Status::not_found(format!("path {}: there is no such node", pattern.text())));
     }
+    // A node that has nothing of the wanted type is there all the same.
+    chosen.retain(|(_, leaf)| belongs(leaf, wanted));
     let update = |path, val| Update { path: Some(path), val: Some(val), ..Update::default() };
     let updates = if form == Form::Proto {
         chosen.iter().map(|(_, leaf)| update(leaf.path(), value::leaf_value(&leaf.value, form))).collect()
@@ -139,7 +141,7 @@ impl GNmi for GnmiService {
         };
         Ok(Response::new(CapabilityResponse {
             supported_models: vec![
-                model("openconfig-interfaces", "3.7.2"),
+                model(tree::MODULE, "3.7.2"),
                 model("openconfig-if-ethernet", "2.14.0"),
                 model("openconfig-p4rt", "1.0.0"),
             ],
@@ -232,5 +234,26 @@ async fn serve(
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+    use tree::testing::{path, port};
+
+    #[test]
+    fn a_node_without_data_of_the_wanted_type_is_there_all_the_same() {
+        let all = tree::leaves(&port(1, "e1", true));
+        let found = |text: &str, wanted| {
+            let notification = get(None, &path(text), Form::Proto, wanted, &all);
+            notification.map(|notification| notification.update.len()).map_err(|status| status.code())
+        };
+        let ethernet = "/interfaces/interface[name=e1]/ethernet";
+        assert_eq!(found(ethernet, DataType::All), Ok(2));
+        assert_eq!(found(ethernet, DataType::Config), Ok(1));
+        assert_eq!(found(ethernet, DataType::Operational), Ok(0));
+        assert_eq!(found("/interfaces/interface[name=e2]/ethernet", DataType::All), Err(Code::NotFound));
     }
 }

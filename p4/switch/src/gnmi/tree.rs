@@ -44,6 +44,8 @@ pub const PORT_SPEED: &[&str] = below!("ethernet" / "config" / "port-speed");
 pub const CONFIG_NAME: &[&str] = below!("config" / "name");
 pub const CONFIG_TYPE: &[&str] = below!("config" / "type");
 pub const KEY_NAME: &[&str] = below!("name");
+/// The model that has the root of the tree.
+pub const MODULE: &str = "openconfig-interfaces";
 /// The `type` of every interface.
 pub const ETHERNET: &str = "iana-if-type:ethernetCsmacd";
 
@@ -194,8 +196,9 @@ impl Pattern {
         let mut steps = Vec::new();
         let mut text = String::new();
         for part in prefix.into_iter().chain(path) {
-            if !matches!(part.origin.as_str(), "" | "openconfig") {
-                return Err(format!("origin: {:?}; allowed are \"openconfig\" and none", part.origin));
+            // Some clients send the module of a path's first element as its origin (pygnmi, with `openconfig-interfaces:...`).
+            if !["", "openconfig", MODULE].contains(&part.origin.as_str()) {
+                return Err(format!("origin: {:?}; allowed are \"openconfig\", {MODULE:?} and none", part.origin));
             }
             for elem in &part.elem {
                 text.push('/');
@@ -373,6 +376,8 @@ mod tests {
             let error = Pattern::new(None, Some(&path(text))).err().unwrap();
             assert!(error.contains(part), "{error}");
         }
+        let of_model = Path { origin: MODULE.into(), ..path("/interfaces/interface[name=e1]/state/ifindex") };
+        assert!(Pattern::new(None, Some(&of_model)).is_ok());
         let foreign = Path { origin: "cli".into(), ..path("/interfaces") };
         assert!(Pattern::new(Some(&foreign), None).err().unwrap().contains("origin"));
     }

@@ -72,4 +72,9 @@ pub trait PortTx: Send {
 
     /// Lets everything queued leave.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Frames that were to leave and wait because the interface is slower than what is sent to it.
+    fn depth(&mut self) -> usize {
+        0
+    }
 }

@@ -251,6 +251,11 @@ impl PortTx for PacketTx {
     fn flush(&mut self) -> io::Result<()> {
         if self.queued == 0 { Ok(()) } else { self.kick() }
     }
+
+    /// A slot comes back when its frame left the queueing discipline. What was not offered to the kernel yet does not count.
+    fn depth(&mut self) -> usize {
+        self.ring.outstanding(packet::STATUS_AVAILABLE).saturating_sub(self.queued)
+    }
 }
 
 /// Lets frames pass by the queueing discipline and listeners of the interface, or not.

@@ -28,6 +28,8 @@ pub struct Ring {
     len: usize,
     slots: usize,
     next: usize,
+    /// Slots from here to `next` may be outstanding; those before have come back.
+    oldest: usize,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and `Ring` is its only user.
@@ -53,7 +55,7 @@ impl Ring {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self { base: base.cast(), len, slots, next: 0 })
+        Ok(Self { base: base.cast(), len, slots, next: 0, oldest: 0 })
     }
 
     /// The slot whose turn it is.
@@ -61,6 +63,24 @@ impl Ring {
         // SAFETY: next < slots, so the whole slot lies inside the mapping.
         let base = unsafe { self.base.add(self.next * SLOT_SIZE) };
         Slot { base, ring: self }
+    }
+
+    /// Slots handed over that have not come back with status `back`, from the oldest on. One that came back before an older one
+    /// counts until that is back too. Exact as long as it is asked once a round of the ring.
+    pub fn outstanding(&mut self, back: u32) -> usize {
+        let is_back = |ring: &mut Ring, at: usize| {
+            // SAFETY: at < slots, so the whole slot lies inside the mapping.
+            let base = unsafe { ring.base.add(at * SLOT_SIZE) };
+            (Slot { base, ring }).status() == back
+        };
+        while self.oldest != self.next {
+            if !is_back(self, self.oldest) {
+                return (self.next + self.slots - self.oldest) % self.slots;
+            }
+            self.oldest = if self.oldest + 1 == self.slots { 0 } else { self.oldest + 1 };
+        }
+        // None, or the whole ring.
+        if is_back(self, self.next) { 0 } else { self.slots }
     }
 
     /// Whether `status` is what the current slot holds: one load, no borrow of its bytes.

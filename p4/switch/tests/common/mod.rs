@@ -9,6 +9,7 @@ use p4switch::tables::key::{KeyField, Value};
 use p4switch::{Engine, Instance, PacketMeta, Program, Switch, SwitchOptions, Worker};
 
 pub const FEATURES: &[u8] = include_bytes!("../programs/features.json");
+pub const QUEUES: &[u8] = include_bytes!("../programs/queues.json");
 pub const ROUTER: &[u8] = include_bytes!("../programs/router.json");
 pub const FABRIC: &[u8] = include_bytes!("../../../fabric/fabric.json");
 
