@@ -1,4 +1,4 @@
-// Writes the depth of the queue, before and behind it, into the packet.
+// Writes the depth of the queue, before and behind it, into the packet, and logs with and without values.
 #include <core.p4>
 #include <v1model.p4>
 
@@ -21,7 +21,11 @@ parser P(packet_in pkt, out headers_t hdr, inout meta_t meta, inout standard_met
 }
 control Verify(inout headers_t hdr, inout meta_t meta) { apply {} }
 control MainIngress(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t std) {
-    apply { std.egress_spec = std.ingress_port ^ 1; }
+    apply {
+        log_msg("two lines of a log without values, and with one");
+        log_msg("from port {}", { std.ingress_port });
+        std.egress_spec = std.ingress_port ^ 1;
+    }
 }
 control MainEgress(inout headers_t hdr, inout meta_t meta, inout standard_metadata_t std) {
     apply {
