@@ -7,7 +7,7 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError, default_libcall_nam
 
 use super::emit::{Emit, Functions, signature};
 use super::pass::Blocks;
-use super::{Entry, Native, calc, deparser, flow, ops, parser};
+use super::{Entry, Native, calc, deparser, flow, ops, parser, pass};
 use crate::program::Program;
 
 /// Why there is no machine code of a program. It is interpreted then.
@@ -120,12 +120,12 @@ pub(super) fn compile(program: &Program) -> Result<Native, CompileError> {
     let deparse = compiler.declare("deparser", 1)?;
     compiler.define(deparse, 1, |emit, _| emit.deparser())?;
     let pass = match parse {
-        Some(parse) => {
+        Some(parse) if pass::compiles(code) => {
             let id = compiler.declare("pass", 1)?;
             compiler.define(id, 1, |emit, _| emit.pass(Blocks { parse, ingress, egress, deparse }))?;
             Some(id)
         }
-        None => None,
+        _ => None,
     };
     let Compiler { mut module, functions, needed, .. } = compiler;
     module.finalize_definitions()?;

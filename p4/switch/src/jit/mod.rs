@@ -126,8 +126,8 @@ impl Native {
         result
     }
 
-    /// Parses a packet and carries it on as far as it goes the usual way, its headers to `out`. None, and nothing done, when the
-    /// parser is not compiled.
+    /// Parses a packet and carries it on as far as it goes the usual way, its headers to `out`. None, and nothing done, when
+    /// the program has no function for that.
     #[inline]
     pub fn pass(&self, run: &mut Run<'_>, out: &mut Vec<u8>) -> Option<Stop> {
         let entry = self.pass?;

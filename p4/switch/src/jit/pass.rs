@@ -14,9 +14,15 @@ use super::cx::Cx;
 use super::emit::{Emit, MEM};
 use super::help;
 use crate::exec::{Ctx, Stop};
+use crate::program::code::Code;
 
 /// Where a result of the function says how far the packet came; below are the bytes of headers when it went all the way.
 pub(super) const STOP_SHIFT: i64 = 32;
+
+/// Whether the function can be: how deep queues are, who sends the packet knows.
+pub(super) fn compiles(code: &Code) -> bool {
+    code.std.enq_qdepth.is_none() && code.std.deq_qdepth.is_none()
+}
 
 /// The functions of a program's blocks.
 #[derive(Clone, Copy)]
@@ -132,7 +138,7 @@ impl Emit<'_> {
                 self.store(fld, now, 64);
             }
         }
-        for fld in [std.enq_qdepth, std.deq_qdepth, std.deq_timedelta].into_iter().flatten() {
+        if let Some(fld) = std.deq_timedelta {
             self.store_const(fld, 0);
         }
         if let Some(fld) = std.qid {
