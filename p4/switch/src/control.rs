@@ -427,7 +427,7 @@ impl Instance {
         self.profile(profile, |state| state.groups.get(&id).is_some_and(|g| g.0.uses.load(Relaxed) > 0))
     }
 
-    fn group_data(state: &ProfileState, members: &[GroupMemberSpec]) -> Result<Arc<GroupData>, TableError> {
+    fn group_data(state: &mut ProfileState, members: &[GroupMemberSpec]) -> Result<Arc<GroupData>, TableError> {
         let mut bound = Vec::with_capacity(members.len());
         for spec in members {
             if spec.weight == 0 {
@@ -436,7 +436,7 @@ impl Instance {
             let member = state.members.get(&spec.member).ok_or(TableError::NoMember(spec.member))?.clone();
             bound.push(GroupMember { member, weight: spec.weight, watch_port: spec.watch_port });
         }
-        Ok(Arc::new(GroupData::new(bound)))
+        Ok(Arc::new(GroupData::of_members(bound, &mut state.next_seq)))
     }
 
     /// Adds a group; `max_size` is kept for reads.

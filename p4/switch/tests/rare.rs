@@ -58,3 +58,14 @@ fn a_packet_that_comes_again_is_not_truncated() {
     let again = send(6, 0);
     assert_eq!((again.len(), again[PASS]), (packet(6, 0).len(), 1));
 }
+
+#[test]
+fn a_checksum_goes_over_the_payload_that_truncation_leaves() {
+    let checksum = |words: [u32; 4]| {
+        let sum: u32 = words.iter().sum();
+        (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
+    };
+    // A byte of the header and all seven of the payload, then six of them.
+    assert_eq!(send(8, 0)[4..6], checksum([0x0870, 0x6179, 0x6c6f, 0x6164]));
+    assert_eq!(send(9, 0), [&[9, 0, 10, 0][..], &checksum([0x0970, 0x6179, 0x6c6f, 0x6100])].concat());
+}

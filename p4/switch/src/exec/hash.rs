@@ -256,6 +256,12 @@ impl Run<'_> {
         value
     }
 
+    /// What calculations see of the payload: where the packet is to be truncated, at most so much, as on BMv2.
+    fn payload(&self) -> &[u8] {
+        let payload = &self.packet[self.ctx.start..self.ctx.end];
+        &payload[..payload.len().min(self.ctx.truncate)]
+    }
+
     /// The usual checksum input, whole words of headers, needs no copy.
     fn sum_in_place(&self, calc: &Calc) -> Option<u64> {
         let mut sum = 0;
@@ -270,7 +276,7 @@ impl Run<'_> {
             }
         }
         if calc.payload {
-            sum = sum16(sum, &self.packet[self.ctx.start..self.ctx.end]);
+            sum = sum16(sum, self.payload());
         }
         Some(fold16(sum))
     }
@@ -323,7 +329,7 @@ impl Run<'_> {
             }
         }
         if calc.payload {
-            bytes.extend_from_slice(&self.packet[self.ctx.start..self.ctx.end]);
+            bytes.extend_from_slice(self.payload());
         }
     }
 }

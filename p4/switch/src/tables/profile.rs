@@ -15,6 +15,8 @@ pub struct Member {
     pub id: u32,
     /// Creation order; groups keep their members in it, as BMv2 does by handle.
     pub(crate) seq: u64,
+    /// The same of the further copies that weights need; they outlive the group that needed them first.
+    copies: Mutex<Vec<u64>>,
     pub(crate) action: Rcu<ActionData>,
     /// Groups and entries that use it.
     pub(crate) uses: AtomicUsize,
@@ -22,7 +24,13 @@ pub struct Member {
 
 impl Member {
     pub(crate) fn new(id: u32, seq: u64, action: ActionData) -> Arc<Member> {
-        Arc::new(Member { id, seq, action: Rcu::new(Arc::new(action)), uses: AtomicUsize::new(0) })
+        Arc::new(Member {
+            id,
+            seq,
+            copies: Mutex::default(),
+            action: Rcu::new(Arc::new(action)),
+            uses: AtomicUsize::new(0),
+        })
     }
 
     pub fn action(&self, pin: &Pin) -> Option<Arc<ActionData>> {
@@ -56,7 +64,24 @@ const UNWATCHED: u32 = u32::MAX;
 const MOST_BUCKETS: u64 = 1 << 16;
 
 impl GroupData {
-    pub fn new(members: Vec<GroupMember>) -> Self {
+    /// A group of a profile's members. BMv2's server makes a member anew for each weight above one, when a group first needs it.
+    pub(crate) fn of_members(members: Vec<GroupMember>, next_seq: &mut u64) -> Self {
+        let total: u64 = members.iter().map(|m| u64::from(m.weight)).sum();
+        if total <= MOST_BUCKETS {
+            let mut order: Vec<&GroupMember> = members.iter().collect();
+            order.sort_by_key(|m| m.member.id);
+            for one in order {
+                let mut copies = one.member.copies.lock();
+                while copies.len() + 1 < one.weight as usize {
+                    *next_seq += 1;
+                    copies.push(*next_seq);
+                }
+            }
+        }
+        Self::new(members)
+    }
+
+    fn new(members: Vec<GroupMember>) -> Self {
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|&i| members[i].member.seq);
         let total: u64 = members.iter().map(|m| u64::from(m.weight)).sum();
@@ -65,11 +90,17 @@ impl GroupData {
             0..=MOST_BUCKETS => weight as usize,
             _ => (u64::from(weight) * MOST_BUCKETS / total).max(1) as usize,
         };
-        let buckets = order.iter().flat_map(|&i| {
-            let watch = members[i].watch_port.unwrap_or(UNWATCHED);
-            std::iter::repeat_n((i as u32, watch), scale(members[i].weight))
-        });
-        let buckets = buckets.collect();
+        let mut buckets: Vec<(u64, (u32, u32))> = Vec::new();
+        for &i in &order {
+            let GroupMember { member, weight, watch_port } = &members[i];
+            let copies = member.copies.lock();
+            let seqs = std::iter::once(member.seq).chain(copies.iter().copied());
+            // Those of a one-shot group are not counted: each comes with its copies.
+            let seqs = seqs.chain(std::iter::repeat(member.seq)).take(scale(*weight));
+            buckets.extend(seqs.map(|seq| (seq, (i as u32, watch_port.unwrap_or(UNWATCHED)))));
+        }
+        buckets.sort_by_key(|bucket| bucket.0);
+        let buckets = buckets.into_iter().map(|bucket| bucket.1).collect();
         let watched = members.iter().any(|m| m.watch_port.is_some());
         GroupData { members, random: false, first: None, buckets, watched }
     }
@@ -136,4 +167,39 @@ pub(crate) struct ProfileState {
 #[derive(Default)]
 pub struct Profile {
     pub(crate) state: Mutex<ProfileState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u32, seq: u64) -> Arc<Member> {
+        Member::new(id, seq, ActionData { action: 0, words: Default::default() })
+    }
+
+    fn chosen(group: &GroupData) -> Vec<u32> {
+        let ports = Ports::default();
+        (0..group.len() as u64).map(|hash| group.choose(hash, &ports).unwrap().id).collect()
+    }
+
+    fn weighted(member: &Arc<Member>, weight: u32) -> GroupMember {
+        GroupMember { member: member.clone(), weight, watch_port: None }
+    }
+
+    #[test]
+    fn further_copies_come_after_the_members_that_were_there() {
+        let (a, b, mut next) = (member(1, 1), member(2, 2), 2);
+        let first = GroupData::of_members(vec![weighted(&b, 3), weighted(&a, 2)], &mut next);
+        assert_eq!(chosen(&first), [1, 2, 1, 2, 2]);
+        next += 1;
+        let c = member(3, next);
+        let second = GroupData::of_members(vec![weighted(&c, 2), weighted(&b, 2)], &mut next);
+        assert_eq!(chosen(&second), [2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn copies_in_a_one_shot_group_stand_together() {
+        let group = GroupData::one_shot(vec![weighted(&member(0, 0), 2), weighted(&member(1, 1), 2)], false, None);
+        assert_eq!(chosen(&group), [0, 0, 1, 1]);
+    }
 }

@@ -41,7 +41,9 @@ control Verify(inout headers h, inout metadata meta) {
 }
 
 control Compute(inout headers h, inout metadata meta) {
-    apply { }
+    apply {
+        update_checksum_with_payload(h.order.what >= 8, { h.order.what }, h.order.sum, HashAlgorithm.csum16);
+    }
 }
 
 control MainIngress(inout headers h, inout metadata meta, inout standard_metadata_t standard) {
@@ -101,6 +103,8 @@ control MainEgress(inout headers h, inout metadata meta, inout standard_metadata
             recirculate_preserving_field_list(1);
         } else if (h.order.what == 7) {
             truncate(10);
+        } else if (h.order.what == 9) {
+            truncate(6);
         }
     }
 }
