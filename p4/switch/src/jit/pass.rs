@@ -68,11 +68,6 @@ impl Emit<'_> {
             let none = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, priority, queues);
             self.leave_if(none, ingress);
         }
-        if std.enq_qdepth.is_some() || std.deq_qdepth.is_some() {
-            // Only the way in steps can ask the port how many packets wait there.
-            let always = self.int(1);
-            self.leave_if(always, ingress);
-        }
         self.queue(port, drop_port);
         self.call_own(blocks.egress, &[self.cx]);
         self.leave_on_exit(egress);
