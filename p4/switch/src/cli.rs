@@ -93,7 +93,8 @@ pub struct Cli {
     /// Log to a file.
     #[arg(long, value_name = "FILE", conflicts_with = "log_console")]
     log_file: Option<PathBuf>,
-    /// Least level that is logged: trace, debug, info, warn, error or off.
+    /// Least level that is logged: trace, debug, info, warn, error or off. At trace every packet's way through the program is told,
+    /// step by step, and programs are interpreted.
     #[arg(short = 'L', long, value_name = "LEVEL")]
     log_level: Option<String>,
     /// Accepted; log lines are never held back.

@@ -4,9 +4,10 @@
 //! through the switch before the next is read, so a client that ends its half of the stream has all answers when the other
 //! half ends.
 
+use crate::lane::Worker;
 use crate::p4runtime::{Events, plane::Host};
 use crate::ports::PortNo;
-use crate::switch::{PacketMeta, Switch, Worker};
+use crate::switch::{PacketMeta, Switch};
 use futures::{Stream, StreamExt};
 use p4runtime_proto::p4::bm::{
     PacketStreamRequest, PacketStreamResponse, PortOperStatus, SetPortOperStatusRequest, SetPortOperStatusResponse,

@@ -1,8 +1,9 @@
 //! The P4 program as a forwarder of the forwarding loop.
 
+use crate::lane::Worker;
 use crate::ports::PortNo;
 use crate::runtime::{Forwarder, Sink};
-use crate::switch::{self, PacketMeta, Switch, Worker};
+use crate::switch::{self, PacketMeta, Switch};
 use std::sync::Arc;
 
 /// One thread's way through a switch.

@@ -19,6 +19,7 @@ mod jit;
 #[path = "jit_none.rs"]
 mod jit;
 mod json;
+mod lane;
 pub mod p4runtime;
 pub mod ports;
 pub mod program;
@@ -31,5 +32,6 @@ pub mod switch;
 pub mod tables;
 
 pub use instance::Instance;
+pub use lane::Worker;
 pub use program::{LoadError, Program};
-pub use switch::{Engine, PacketMeta, Sink, Switch, SwitchOptions, Worker};
+pub use switch::{Engine, PacketMeta, Sink, Switch, SwitchOptions};

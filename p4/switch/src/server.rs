@@ -61,7 +61,8 @@ fn log_to(config: &Config) -> Result<()> {
         }
     };
     let levels = Targets::new()
-        .with_default(config.level)
+        .with_default(config.level.min(LevelFilter::INFO))
+        .with_target("p4switch", config.level)
         .with_targets(["cranelift", "regalloc2"].map(|target| (target, config.level.min(LevelFilter::WARN))));
     let levels = match config.tls {
         Some(_) if config.level >= LevelFilter::WARN => {
@@ -83,7 +84,11 @@ async fn serve(config: Config) -> Result<()> {
         drop_port: config.drop_port,
         priority_queues: config.priority_queues,
         workers: config.workers,
-        engine: if config.interpret { Engine::Interpreter } else { Engine::default() },
+        // What happens to packets is told by the interpreter.
+        engine: match config.interpret || config.level == LevelFilter::TRACE {
+            true => Engine::Interpreter,
+            false => Engine::default(),
+        },
     };
     // With P4Info the P4Runtime server runs the program, so that controllers find its pipeline.
     let (program, pipeline) = match (&config.program, &config.p4info) {

@@ -100,7 +100,7 @@ fn says_what_is_wrong() {
 async fn the_log_is_for_people_and_without_colours_in_files() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
-    let arguments = ["--device-id", "3", ROUTER, "--p4info", ROUTER_INFO, "--log-console", "-L", "trace"];
+    let arguments = ["--device-id", "3", ROUTER, "--p4info", ROUTER_INFO, "--log-console", "-L", "debug"];
     let mut switch = Command::new(BINARY);
     let switch = switch.args(arguments).args(["--", "--grpc-server-addr", &address]);
     let mut switch = switch.env("PERGOLA_ENGINE", "native-at-once").stdout(Stdio::piped()).spawn().unwrap();
@@ -159,7 +159,9 @@ async fn capture_files_are_ports() {
     let input = format!("0@pcap:{}", path("in.pcap").display());
     let output = format!("1@pcap:,{}", path("out.pcap").display());
     // The output first: it is there when the input is read.
-    let _switch = start(&[ROUTER, "-i", &output, "-i", &input]);
+    let log = path("log");
+    let log = ["--log-file", log.to_str().unwrap(), "-L", "trace"];
+    let _switch = start(&[&[ROUTER, "-i", &output, "-i", &input][..], &log].concat());
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         if let Ok(mut reader) = p4switch::ports::pcap::Reader::open(&path("out.pcap"))
@@ -170,10 +172,24 @@ async fn capture_files_are_ports() {
             expected[22] = 63;
             expected[24..26].copy_from_slice(&[0x26, 0xd0]);
             assert_eq!(out, expected);
-            return;
+            break;
         }
         assert!(Instant::now() < until, "nothing came out");
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let log = std::fs::read_to_string(log[1]).unwrap();
+    let steps: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once("TRACE ")?.1.trim())).collect();
+    for step in [
+        "ingress: port 0, 42 bytes, pass 1",
+        "parser state ipv4 at byte 14",
+        "parsed 34 bytes: ethernet, ipv4",
+        "condition hdr.ipv4.isValid() && hdr.ipv4.ttl > 1 && std.checksum_error == 0: true",
+        "table RouterIngress.routes [hdr.ipv4.dst = 0xa000101]",
+        "table RouterIngress.routes: hit, RouterIngress.route(next = 0x2)",
+        "egress: port 1, 42 bytes",
+        "leaves by port 1, 42 bytes",
+    ] {
+        assert!(steps.contains(&step), "{step} is not among {steps:#?}");
     }
 }
 

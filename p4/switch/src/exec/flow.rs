@@ -2,6 +2,7 @@
 
 use super::Run;
 use super::ctx::{load, load_bits};
+use super::trace::{self, trace};
 use crate::program::code::*;
 use crate::tables::profile::GroupData;
 use crate::tables::{ActionData, Bound, Entry, Table};
@@ -46,14 +47,13 @@ impl<'a> Run<'a> {
                         }
                     }
                 }
-                Node::If { cond, yes, no } => {
-                    if self.test(cond) {
-                        *yes
-                    } else {
-                        *no
-                    }
+                Node::If { cond, yes, no, text } => {
+                    let holds = self.test(cond);
+                    trace!("condition {text}: {holds}");
+                    if holds { *yes } else { *no }
                 }
                 Node::Call { action, next } => {
+                    trace!("action {}", trace::call(&self.rt.program, *action, &[]));
                     self.action(*action, &[]);
                     *next
                 }
@@ -100,12 +100,14 @@ impl<'a> Run<'a> {
             let mut key = [0; SMALL_KEY];
             let key = &mut key[..code.words];
             self.pack(code, key);
+            trace!("{}", trace::look_up(&self.rt.program, id, key));
             return self.scratch.memory.find(id, table, key, self.pin);
         }
         let mut key = std::mem::take(&mut self.scratch.key);
         key.clear();
         key.resize(code.words, 0);
         self.pack(code, &mut key);
+        trace!("{}", trace::look_up(&self.rt.program, id, &key));
         let hit = self.scratch.memory.find(id, table, &key, self.pin);
         self.scratch.key = key;
         hit
@@ -119,10 +121,13 @@ impl<'a> Run<'a> {
             if let Some(counter) = counter {
                 counter.add(self.worker, u64::from(self.ctx.ingress_len));
             }
+            let program = &rt.program;
+            trace!("table {} has no entries: {}", program.tables[id].name, trace::call(program, action, &[]));
             return (false, Some(action));
         }
         let hit = if table.is_empty() { None } else { self.look_up(id, table) };
         let (hit, data) = self.settle(id, table, hit);
+        self.tell(id, hit, data);
         if let Some(data) = data {
             self.action(data.action, &data.words);
         }

@@ -7,6 +7,7 @@ mod flow;
 pub(crate) mod hash;
 mod ops;
 mod parse;
+pub(crate) mod trace;
 pub mod wide;
 
 pub(crate) use ctx::{Ctx, Outgoing, Source};

@@ -2,6 +2,7 @@
 
 use super::Run;
 use super::ctx::load_bits;
+use super::trace::{self, trace};
 use super::wide::Wide;
 use crate::program::code::*;
 
@@ -22,23 +23,27 @@ impl Run<'_> {
         let mut state = code.start;
         for _ in 0..MAX_STATES {
             let Some(current) = code.states.get(state as usize) else { break };
+            trace!("parser state {} at byte {at}", current.name);
             let locks = (!current.registers.is_empty()).then(|| Self::locked(self.rt, &current.registers));
             let done = current.ops.iter().try_for_each(|op| self.parse_op(op, &mut at));
             drop(locks);
             match done.and_then(|()| self.select(&current.select, at)) {
                 Ok(next) => state = next,
                 Err(error) => {
+                    trace!("parser error {error}");
                     self.ctx.parser_error = error;
                     break;
                 }
             }
         }
         self.ctx.start = at;
+        trace!("parsed {at} bytes: {}", trace::headers(code, self.ctx));
         for checksum in &code.verify {
             if self.ctx.is_valid(checksum.header)
                 && checksum.cond.as_ref().is_none_or(|cond| self.bool(cond, &[]))
                 && !self.checksum_holds(checksum)
             {
+                trace!("the checksum of {} is wrong", code.headers[usize::from(checksum.header)].name);
                 self.ctx.checksum_error = true;
             }
         }

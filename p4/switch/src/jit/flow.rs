@@ -60,7 +60,7 @@ impl Emit<'_> {
         for at in order {
             self.b.switch_to_block(blocks[at]);
             match &pipeline.nodes[at] {
-                Node::If { cond, yes, no } => self.branch(cond, block_of(*yes), block_of(*no)),
+                Node::If { cond, yes, no, .. } => self.branch(cond, block_of(*yes), block_of(*no)),
                 Node::Call { action, next } => {
                     self.act(*action, Params::None, out);
                     self.jump(block_of(*next));

@@ -360,6 +360,7 @@ pub enum Select {
 
 #[derive(Clone, Debug)]
 pub struct State {
+    pub name: String,
     pub ops: Vec<ParseOp>,
     pub select: Select,
     pub registers: Vec<u16>,
@@ -376,9 +377,21 @@ pub enum Next {
 
 #[derive(Clone, Debug)]
 pub enum Node {
-    Table { table: usize, next: Next },
-    If { cond: Bool, yes: u32, no: u32 },
-    Call { action: usize, next: u32 },
+    Table {
+        table: usize,
+        next: Next,
+    },
+    /// `text` is the condition in the program's source, where the JSON has it.
+    If {
+        cond: Bool,
+        yes: u32,
+        no: u32,
+        text: Box<str>,
+    },
+    Call {
+        action: usize,
+        next: u32,
+    },
 }
 
 #[derive(Clone, Debug, Default)]

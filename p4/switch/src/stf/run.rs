@@ -7,10 +7,11 @@ use super::parse::{self, Call, Entry, Line, Op, Statement, StfError, Unit};
 use super::value;
 use crate::control::{ActionCall, EntryAction, EntrySpec};
 use crate::instance::Instance;
+use crate::lane::Worker;
 use crate::program::{Kind, Program, TableId};
 use crate::state::meter::MeterConfig;
 use crate::state::pre::{CloneSession, Replica};
-use crate::switch::{Engine, PacketMeta, Switch, SwitchOptions, Worker};
+use crate::switch::{Engine, PacketMeta, Switch, SwitchOptions};
 use crate::tables::key::KeyField;
 
 struct Expected {

@@ -76,7 +76,9 @@ impl Lower {
         for node in &conditions {
             let cond = self.condition(node.opt("expression")?)?.unwrap_or(Bool::Const(false));
             let (yes, no) = (target(node.opt("true_next")?)?, target(node.opt("false_next")?)?);
-            flow.nodes.push(Node_::If { cond, yes, no });
+            let source = node.opt("source_info")?.map_or(Ok(None), |source| source.opt("source_fragment"))?;
+            let text = source.map_or_else(|| node.get("name"), Ok)?.str()?.into();
+            flow.nodes.push(Node_::If { cond, yes, no, text });
         }
         for node in &calls {
             let action = self.action_id(&node.get("action_id")?)?;

@@ -36,7 +36,8 @@ impl Lower {
             let select = self.select(state, &target)?;
             let does: Vec<Op> =
                 ops.iter().filter_map(|op| if let ParseOp::Do(op) = op { Some(op.clone()) } else { None }).collect();
-            self.code.states.push(State { ops, select, registers: registers_of(&does) });
+            let name = state.get("name")?.str()?.to_owned();
+            self.code.states.push(State { name, ops, select, registers: registers_of(&does) });
         }
         Ok(())
     }
