@@ -100,8 +100,8 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
 
         // Everything above only takes notes: a punted copy leaves also when the packet dies here.
         if (local.drop != 0) {
-            // Nobody asks for a host on behalf of what was denied.
-            if (local.drop == NO_WAY && local.glean_id != 0) {
+            // Nobody asks for a host on behalf of what was denied. A protocol's copy says more, an operator's less.
+            if (local.drop == NO_WAY && local.glean_id != 0 && (local.punt_id == 0 || local.punt_id == PUNT_POLICY)) {
                 local.punt_id = local.glean_id;
                 clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
             }

@@ -5,6 +5,7 @@
 // Reserved numbers that the controller shares (p4/pipeline/src/reserved.rs).
 #define CPU_PORT            255
 #define CPU_CLONE_SESSION   500
+#define PUNT_POLICY         3
 #define PUNT_EXPIRED        5
 
 // Fabric.

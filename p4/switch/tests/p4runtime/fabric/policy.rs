@@ -212,6 +212,7 @@ fn rules_lead_where_no_route_does_and_deny_before_anybody_is_asked_for() {
         rule(1, acl::Act::AclDrop {}),
         rule(3, acl::Act::AclPunt { punt_id: 33 }),
         rule(4, acl::Act::AclCopy { punt_id: 44 }),
+        rule(7, acl::Act::AclCopy { punt_id: reserved::PUNT_POLICY }),
         rule(5, acl::Act::AclRedirect { next_id: 3 }),
         rule(6, acl::Act::AclSetPort { port: 4 }),
         rule6(5, acl_ipv6::Act::AclRedirectV6 { next_id: 3 }),
@@ -227,12 +228,13 @@ fn rules_lead_where_no_route_does_and_deny_before_anybody_is_asked_for() {
     let wanted = [(vec![], None), (vec![], None), (vec![cpu], Some(33)), (vec![cpu], Some(44)), (vec![3], None)];
     assert_eq!(nowhere[..5], wanted);
     assert_eq!(nowhere[5], (vec![4], None));
-    // What is denied or goes elsewhere asks for nobody; what is copied does all the same.
+    // What is denied or goes elsewhere asks for nobody; what an operator only looks at does all the same.
     let unknown = [0, 1, 3, 4, 5, 6].map(|dport| sent([10, 6, 0, 9], dport));
     let glean = Some(reserved::PUNT_GLEAN as u8);
-    let wanted = [(vec![cpu], glean), (vec![], None), (vec![cpu], Some(33)), (vec![cpu], glean), (vec![3], None)];
+    let wanted = [(vec![cpu], glean), (vec![], None), (vec![cpu], Some(33)), (vec![cpu], Some(44)), (vec![3], None)];
     assert_eq!(unknown[..5], wanted);
     assert_eq!(unknown[5], (vec![4], None));
+    assert_eq!(sent([10, 6, 0, 9], 7), (vec![cpu], glean));
     // It is routed: a hop is counted, and IPv6 does the same.
     let frame = &office.send(6, &to(FAR, 5))[0].1;
     assert_eq!(frame[22], 63);
