@@ -8,6 +8,7 @@
 #include "ingress/filtering.p4"
 #include "ingress/answer.p4"
 #include "ingress/line.p4"
+#include "ingress/labels.p4"
 #include "ingress/hashing.p4"
 #include "ingress/qos.p4"
 #include "ingress/chain.p4"
@@ -24,6 +25,7 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
     Filtering() filtering;
     Answer() answer;
     LineUp() line_up;
+    Labels() labels;
     SliceTc() slice_tc;
     ChainClassify() chain_classify;
     ChainSteer() chain_steer;
@@ -50,26 +52,29 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
         // What is broken inside is dropped, but for circuits and what is in transit under a label: nobody reads it here.
         if (std.parser_error != error.NoError || std.checksum_error == 1) {
             local.broken = 1;
-            if (!hdr.eth_type.isValid() || (local.out_as_is == 0 && local.fwd != FWD_MPLS)) {
+            if (!hdr.eth_type.isValid() || (local.sealed == 0 && local.fwd != FWD_MPLS)) {
                 mark_to_drop(std);
                 exit;
             }
         }
-        if (local.out_as_is == 0) { answer.apply(hdr, local, std); }
-        if (local.answered == 1) { exit; }
-        line_up.apply(hdr, local, std);
+        if (local.sealed == 0) {
+            answer.apply(hdr, local, std);
+            if (local.answered == 1) { exit; }
+            line_up.apply(hdr, local, std);
+        }
+        if (local.fwd == FWD_MPLS) { labels.apply(hdr, local, std); }
         slice_tc.apply(hdr, local, std);
         // Tunnels end for what is routed here: not in circuits, within a VLAN, or under a label.
         if (local.fwd == FWD_IPV4 || local.fwd == FWD_IPV6) { upf.apply(hdr, local, std); }
         chain_classify.apply(hdr, local, std);
         hashing.apply(hdr, local);
         if (local.in_chain == 1) { chain_steer.apply(hdr, local, std); }
-        // Inside a chain the chain decides; a base station behind IPv6 users is reached by IPv4.
+        // Inside a chain the chain decides. Instances see users' packets in both directions: the tunnel begins behind it.
         if (local.in_chain == 0) {
-            if (local.push_gtpu == 1) { local.fwd = FWD_IPV4; }
             forwarding.apply(hdr, local, std);
+            // Rules are about the user, not about the base station.
+            if (local.push_gtpu == 1 && hdr.ipv4.isValid()) { local.dst_v4 = hdr.ipv4.dst; }
         } else {
-            // Instances see users' packets in both directions; the tunnel begins behind the chain.
             local.push_gtpu = 0;
             if (hdr.ipv4.isValid()) { local.dst_v4 = hdr.ipv4.dst; }
         }
@@ -84,7 +89,7 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
             ((hdr.ipv4.isValid() && hdr.ipv4.ttl <= 1) || (hdr.ipv6.isValid() && hdr.ipv6.hop_limit <= 1))) {
             local.punt_id = PUNT_EXPIRED;
             clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-            local.drop = 1;
+            local.drop = DENIED;
         }
         if (local.to_line == 1) { line_down.apply(hdr, local, std); }
         if (local.skip_next == 0 && local.drop == 0) {
@@ -94,7 +99,12 @@ control FabricIngress(inout headers_t hdr, inout local_t local, inout standard_m
         police.apply(local, std);
 
         // Everything above only takes notes: a punted copy leaves also when the packet dies here.
-        if (local.drop == 1) {
+        if (local.drop != 0) {
+            // Nobody asks for a host on behalf of what was denied. A protocol's copy says more, an operator's less.
+            if (local.drop == NO_WAY && local.glean_id != 0 && (local.punt_id == 0 || local.punt_id == PUNT_POLICY)) {
+                local.punt_id = local.glean_id;
+                clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
+            }
             std.mcast_grp = 0;
             mark_to_drop(std);
         }

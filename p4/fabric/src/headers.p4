@@ -20,6 +20,7 @@ typedef bit<8>   slice_t;
 typedef bit<2>   tc_t;
 typedef bit<2>   color_t;
 typedef bit<8>   app_t;
+typedef bit<16>  peer_t;
 typedef bit<16>  mcast_t;
 
 const bit<16> ETHERTYPE_QINQ   = 0x88a8;
@@ -40,6 +41,11 @@ const bit<8> PROTO_TCP    = 6;
 const bit<8> PROTO_UDP    = 17;
 const bit<8> PROTO_ICMPV6 = 58;
 
+/* Version and length of an IPv4 header without options; bits of its field about fragments. */
+const bit<8>  IPV4_PLAIN      = 0x45;
+const bit<16> FRAGMENT_ANY    = 0x3fff;
+const bit<16> FRAGMENT_OFFSET = 0x1fff;
+
 const bit<16> ARP_REQUEST = 1;
 const bit<16> ARP_REPLY   = 2;
 
@@ -54,6 +60,10 @@ const bit<16> NDP_BARE_LENGTH       = 24;
 const bit<16> UDP_PORT_GTPU = 2152;
 const bit<8>  GTPU_GPDU     = 255;
 const bit<8>  GTPU_EXT_PSC  = 0x85;
+
+/* Reasons to drop, one bit each. */
+const bit<2> NO_WAY = 1;
+const bit<2> DENIED = 2;
 
 /* Forwarding decisions of the classifier. */
 const bit<3> FWD_BRIDGING  = 0;
@@ -122,15 +132,14 @@ header pppoe_t {
     bit<16> protocol;
 }
 
+/* Fields that are read together are one field: 4 bits each of version and length in words; flags above the offset. */
 header ipv4_h {
-    bit<4>  version;
-    bit<4>  ihl;
+    bit<8>  version_ihl;
     bit<6>  dscp;
     bit<2>  ecn;
     bit<16> total_len;
     bit<16> identification;
-    bit<3>  flags;
-    bit<13> frag_offset;
+    bit<16> fragment;
     bit<8>  ttl;
     bit<8>  protocol;
     bit<16> hdr_checksum;
@@ -255,6 +264,7 @@ struct headers_t {
     gtpu_options_t gtpu_options;
     gtpu_psc_t     gtpu_psc;
     ipv4_h         inner_ipv4;
+    ipv4_options_t inner_ipv4_options;
     ipv6_h         inner_ipv6;
     tcp_t          inner_tcp;
     udp_t          inner_udp;
@@ -276,9 +286,12 @@ struct local_t {
     vlan_t     vlan_id;         // the VLAN inside the switch
     vlan_t     inner_vlan_id;
     bit<3>     pcp;
+    bit<1>     dei;
     vrf_t      vrf;
     bit<16>    eth_type;        // behind tags and PPPoE
     bit<1>     broken;          // cut short or with a wrong checksum: leaves as it is, or not at all
+    bit<1>     sealed;          // in a circuit or in transit under a label: nothing behind tags and labels is touched
+    bit<1>     settled;         // came under a label or in a circuit: no service chain begins here
 
     bit<1>     answered;        // the packet is an answer of this switch to where it came from
 
@@ -286,7 +299,8 @@ struct local_t {
     bit<3>     fwd;
     next_t     next_id;
     bit<1>     skip_next;       // the way out is already decided
-    bit<1>     drop;
+    bit<2>     drop;            // NO_WAY, which a rule may mend, and DENIED
+    bit<16>    glean_id;        // the controller is to ask for the host; 0 when not
     bit<1>     routed;          // decrement the TTL
     bit<1>     push_label;
     label_t    label;
@@ -307,6 +321,8 @@ struct local_t {
     bit<8>     icmp_type;
     bit<8>     icmp_code;
     bit<6>     dscp;
+    l4_port_t  flow_sport;      // of the innermost packet; 0 in fragments, so that all of them go one way
+    l4_port_t  flow_dport;
     bit<32>    flow_hash;
     bit<32>    pair_hash;       // the same for both directions of a flow
 
@@ -334,7 +350,7 @@ struct local_t {
     bit<32>    teid;
     bit<6>     qfi;
     app_t      app_id;
-    bit<8>     tunnel_peer;
+    peer_t     tunnel_peer;
     bit<17>    session_index;
     bit<1>     push_gtpu;
     ipv4_t     tunnel_src;

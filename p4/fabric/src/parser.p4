@@ -34,6 +34,7 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         local.tagged = 1;
         local.vlan_id = hdr.vlan.vid;
         local.pcp = hdr.vlan.pcp;
+        local.dei = hdr.vlan.dei;
         transition select(packet.lookahead<bit<16>>()) {
             ETHERTYPE_VLAN: inner_vlan;
             default: eth_type;
@@ -62,6 +63,7 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 
     state mpls {
         packet.extract(hdr.mpls.next);
+        local.settled = 1;
         transition select(hdr.mpls.last.bos) {
             0: mpls;
             default: mpls_payload;
@@ -86,10 +88,20 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
     state pppoe {
         packet.extract(hdr.pppoe);
         transition select(hdr.pppoe.protocol) {
-            PPP_IPV4: ipv4;
-            PPP_IPV6: ipv6;
+            PPP_IPV4: pppoe_ipv4;
+            PPP_IPV6: pppoe_ipv6;
             default: accept;
         }
+    }
+
+    state pppoe_ipv4 {
+        local.eth_type = ETHERTYPE_IPV4;
+        transition ipv4;
+    }
+
+    state pppoe_ipv6 {
+        local.eth_type = ETHERTYPE_IPV6;
+        transition ipv6;
     }
 
     state ipv4 {
@@ -98,37 +110,61 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         local.src_v4 = hdr.ipv4.src;
         local.dst_v4 = hdr.ipv4.dst;
         local.dscp = hdr.ipv4.dscp;
-        verify(hdr.ipv4.ihl >= 5, error.HeaderTooShort);
-        transition select(hdr.ipv4.ihl) {
-            5: ipv4_payload;
-            default: ipv4_options;
+        transition select(hdr.ipv4.version_ihl) {
+            IPV4_PLAIN: ipv4_payload;
+            0x40 &&& 0xf0: ipv4_options;
+            default: not_ip;
         }
     }
 
+    state not_ip {
+        verify(hdr.ethernet.isValid() && false, error.ParserInvalidArgument);
+        transition accept;
+    }
+
     state ipv4_options {
-        packet.extract(hdr.ipv4_options, ((bit<32>)hdr.ipv4.ihl - 5) << 5);
+        verify(hdr.ipv4.version_ihl > IPV4_PLAIN, error.HeaderTooShort);
+        packet.extract(hdr.ipv4_options, ((bit<32>)(hdr.ipv4.version_ihl - IPV4_PLAIN)) << 5);
         transition ipv4_payload;
     }
 
     state ipv4_payload {
-        transition select(hdr.ipv4.frag_offset, hdr.ipv4.protocol) {
-            (0, PROTO_TCP): tcp;
-            (0, PROTO_UDP): udp;
-            (0, PROTO_ICMP): icmp;
-            (0, PROTO_IGMP): igmp;
+        transition select(hdr.ipv4.fragment, hdr.ipv4.protocol) {
+            (0 &&& FRAGMENT_ANY, PROTO_TCP): tcp;
+            (0 &&& FRAGMENT_ANY, PROTO_UDP): udp;
+            (0 &&& FRAGMENT_OFFSET, PROTO_ICMP): icmp;
+            (0 &&& FRAGMENT_OFFSET, PROTO_IGMP): igmp;
+            (0 &&& FRAGMENT_OFFSET, PROTO_TCP): tcp_of_fragment;
+            (0 &&& FRAGMENT_OFFSET, PROTO_UDP): udp_of_fragment;
             default: accept;
         }
+    }
+
+    /* The first fragment: rules see its ports, the flow hash does not, and it is not taken out of a tunnel. */
+    state tcp_of_fragment {
+        packet.extract(hdr.tcp);
+        local.l4_sport = hdr.tcp.sport;
+        local.l4_dport = hdr.tcp.dport;
+        transition accept;
+    }
+
+    state udp_of_fragment {
+        packet.extract(hdr.udp);
+        local.l4_sport = hdr.udp.sport;
+        local.l4_dport = hdr.udp.dport;
+        transition accept;
     }
 
     state ipv6 {
         packet.extract(hdr.ipv6);
         local.ip_proto = hdr.ipv6.next_header;
         local.dscp = hdr.ipv6.dscp;
-        transition select(hdr.ipv6.next_header) {
-            PROTO_TCP: tcp;
-            PROTO_UDP: udp;
-            PROTO_ICMPV6: icmpv6;
-            default: accept;
+        transition select(hdr.ipv6.version, hdr.ipv6.next_header) {
+            (6, PROTO_TCP): tcp;
+            (6, PROTO_UDP): udp;
+            (6, PROTO_ICMPV6): icmpv6;
+            (6, _): accept;
+            default: not_ip;
         }
     }
 
@@ -136,6 +172,8 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         packet.extract(hdr.tcp);
         local.l4_sport = hdr.tcp.sport;
         local.l4_dport = hdr.tcp.dport;
+        local.flow_sport = hdr.tcp.sport;
+        local.flow_dport = hdr.tcp.dport;
         transition accept;
     }
 
@@ -172,9 +210,19 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
         packet.extract(hdr.udp);
         local.l4_sport = hdr.udp.sport;
         local.l4_dport = hdr.udp.dport;
+        local.flow_sport = hdr.udp.sport;
+        local.flow_dport = hdr.udp.dport;
         transition select(hdr.udp.dport, hdr.ipv4.isValid()) {
-            (UDP_PORT_GTPU, true): gtpu_check;
+            (UDP_PORT_GTPU, true): gtpu_length;
             default: accept;
+        }
+    }
+
+    /* What has no room for a tunneled packet is something else. */
+    state gtpu_length {
+        transition select(hdr.udp.length) {
+            0 &&& 0xffe0: accept;
+            default: gtpu_check;
         }
     }
 
@@ -189,6 +237,8 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
     state gtpu {
         packet.extract(hdr.gtpu);
         local.teid = hdr.gtpu.teid;
+        local.flow_sport = 0;
+        local.flow_dport = 0;
         transition select(hdr.gtpu.ex_flag, hdr.gtpu.seq_flag, hdr.gtpu.npdu_flag) {
             (0, 0, 0): gtpu_payload;
             default: gtpu_options;
@@ -224,13 +274,37 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 
     state inner_ipv4 {
         packet.extract(hdr.inner_ipv4);
-        transition select(hdr.inner_ipv4.ihl, hdr.inner_ipv4.frag_offset,
-                          hdr.inner_ipv4.protocol) {
-            (5, 0, PROTO_TCP): inner_tcp;
-            (5, 0, PROTO_UDP): inner_udp;
-            (5, 0, PROTO_ICMP): inner_icmp;
+        transition select(hdr.inner_ipv4.version_ihl) {
+            IPV4_PLAIN: inner_ipv4_payload;
+            default: inner_ipv4_options;
+        }
+    }
+
+    state inner_ipv4_options {
+        verify(hdr.inner_ipv4.version_ihl > IPV4_PLAIN, error.HeaderTooShort);
+        packet.extract(hdr.inner_ipv4_options, ((bit<32>)(hdr.inner_ipv4.version_ihl - IPV4_PLAIN)) << 5);
+        transition inner_ipv4_payload;
+    }
+
+    state inner_ipv4_payload {
+        transition select(hdr.inner_ipv4.fragment, hdr.inner_ipv4.protocol) {
+            (0 &&& FRAGMENT_ANY, PROTO_TCP): inner_tcp;
+            (0 &&& FRAGMENT_ANY, PROTO_UDP): inner_udp;
+            (0 &&& FRAGMENT_OFFSET, PROTO_ICMP): inner_icmp;
+            (0 &&& FRAGMENT_OFFSET, PROTO_TCP): inner_tcp_of_fragment;
+            (0 &&& FRAGMENT_OFFSET, PROTO_UDP): inner_udp_of_fragment;
             default: accept;
         }
+    }
+
+    state inner_tcp_of_fragment {
+        packet.extract(hdr.inner_tcp);
+        transition accept;
+    }
+
+    state inner_udp_of_fragment {
+        packet.extract(hdr.inner_udp);
+        transition accept;
     }
 
     state inner_ipv6 {
@@ -245,11 +319,15 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
 
     state inner_tcp {
         packet.extract(hdr.inner_tcp);
+        local.flow_sport = hdr.inner_tcp.sport;
+        local.flow_dport = hdr.inner_tcp.dport;
         transition accept;
     }
 
     state inner_udp {
         packet.extract(hdr.inner_udp);
+        local.flow_sport = hdr.inner_udp.sport;
+        local.flow_dport = hdr.inner_udp.dport;
         transition accept;
     }
 
@@ -259,11 +337,10 @@ parser FabricParser(packet_in packet, out headers_t hdr, inout local_t local,
     }
 }
 
-#define IPV4_FIELDS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
-                         h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst }
-#define IPV4_AND_OPTIONS(h) { h.version, h.ihl, h.dscp, h.ecn, h.total_len, h.identification, \
-                              h.flags, h.frag_offset, h.ttl, h.protocol, h.src, h.dst, \
-                              hdr.ipv4_options.data }
+#define IPV4_FIELDS(h) { h.version_ihl, h.dscp, h.ecn, h.total_len, h.identification, h.fragment, \
+                         h.ttl, h.protocol, h.src, h.dst }
+#define IPV4_AND_OPTIONS(h, o) { h.version_ihl, h.dscp, h.ecn, h.total_len, h.identification, h.fragment, \
+                                 h.ttl, h.protocol, h.src, h.dst, o.data }
 
 /* With the pseudo-header of RFC 8200 8.1. */
 #define NDP_FIELDS(h) { h.ipv6.src, h.ipv6.dst, 16w0, h.ipv6.payload_len, 24w0, PROTO_ICMPV6, \
@@ -274,17 +351,21 @@ control FabricVerifyChecksum(inout headers_t hdr, inout local_t local) {
     apply {
         verify_checksum(hdr.ipv4.isValid() && !hdr.ipv4_options.isValid(), IPV4_FIELDS(hdr.ipv4),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
-        verify_checksum(hdr.ipv4_options.isValid(), IPV4_AND_OPTIONS(hdr.ipv4),
+        verify_checksum(hdr.ipv4_options.isValid(), IPV4_AND_OPTIONS(hdr.ipv4, hdr.ipv4_options),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.inner_ipv4.isValid() && !hdr.inner_ipv4_options.isValid(), IPV4_FIELDS(hdr.inner_ipv4),
+                        hdr.inner_ipv4.hdr_checksum, HashAlgorithm.csum16);
+        verify_checksum(hdr.inner_ipv4_options.isValid(), IPV4_AND_OPTIONS(hdr.inner_ipv4, hdr.inner_ipv4_options),
+                        hdr.inner_ipv4.hdr_checksum, HashAlgorithm.csum16);
         verify_checksum(hdr.ndp.isValid() && hdr.ipv6.payload_len == NDP_LENGTH, NDP_FIELDS(hdr), hdr.icmp.checksum, HashAlgorithm.csum16);
     }
 }
 
 control FabricComputeChecksum(inout headers_t hdr, inout local_t local) {
     apply {
-        update_checksum(hdr.ipv4.isValid() && !hdr.ipv4_options.isValid() && local.broken == 0, IPV4_FIELDS(hdr.ipv4),
+        update_checksum(hdr.ipv4.isValid() && !hdr.ipv4_options.isValid() && local.sealed == 0, IPV4_FIELDS(hdr.ipv4),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
-        update_checksum(hdr.ipv4_options.isValid() && local.broken == 0, IPV4_AND_OPTIONS(hdr.ipv4),
+        update_checksum(hdr.ipv4_options.isValid() && local.sealed == 0, IPV4_AND_OPTIONS(hdr.ipv4, hdr.ipv4_options),
                         hdr.ipv4.hdr_checksum, HashAlgorithm.csum16);
         update_checksum(hdr.outer_ipv4.isValid(), IPV4_FIELDS(hdr.outer_ipv4),
                         hdr.outer_ipv4.hdr_checksum, HashAlgorithm.csum16);
@@ -320,6 +401,7 @@ control FabricDeparser(packet_out packet, in headers_t hdr) {
         packet.emit(hdr.gtpu_options);
         packet.emit(hdr.gtpu_psc);
         packet.emit(hdr.inner_ipv4);
+        packet.emit(hdr.inner_ipv4_options);
         packet.emit(hdr.inner_ipv6);
         packet.emit(hdr.inner_tcp);
         packet.emit(hdr.inner_udp);

@@ -5,6 +5,7 @@
 // Reserved numbers that the controller shares (p4/pipeline/src/reserved.rs).
 #define CPU_PORT            255
 #define CPU_CLONE_SESSION   500
+#define PUNT_POLICY         3
 #define PUNT_EXPIRED        5
 
 // Fabric.
@@ -24,6 +25,7 @@
 #define EGRESS_VLAN_SIZE    65536
 #define REPLICA_SIZE        4096
 #define NEIGHBOUR_SIZE      131072
+#define PORTS_SIZE          512
 
 // Subscriber lines.
 #define LINE_SIZE           32768
@@ -40,6 +42,7 @@
 #define CHAIN_GROUP_MAX     128
 
 // Mobile user plane.
+#define UE_INTERFACES       1024
 #define UE_SESSIONS         131072
 #define UE_TERMINATIONS     262144
 #define TUNNEL_PEERS        1024

@@ -41,7 +41,7 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
         actions = { rewrite_dscp; clear_dscp; @defaultonly NoAction; }
         const default_action = NoAction();
         counters = dscp_rewriter_counter;
-        size = 512;
+        size = PORTS_SIZE;
     }
 
     // -- Tags ---------------------------------------------------------------------------------
@@ -53,8 +53,19 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
         hdr.vlan.setValid();
         hdr.vlan.tpid = ETHERTYPE_VLAN;
         hdr.vlan.pcp = local.pcp;
-        hdr.vlan.dei = 0;
+        hdr.vlan.dei = local.dei;
         hdr.vlan.vid = local.vlan_id;
+        egress_vlan_counter.count();
+    }
+
+    /* The tag that stands for the VLAN on this port. */
+    action send_translated(vlan_t tag) {
+        hdr.inner_vlan = hdr.vlan;
+        hdr.vlan.setValid();
+        hdr.vlan.tpid = ETHERTYPE_VLAN;
+        hdr.vlan.pcp = local.pcp;
+        hdr.vlan.dei = local.dei;
+        hdr.vlan.vid = tag;
         egress_vlan_counter.count();
     }
 
@@ -62,7 +73,7 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
         hdr.vlan.setValid();
         hdr.vlan.tpid = ETHERTYPE_VLAN;
         hdr.vlan.pcp = local.pcp;
-        hdr.vlan.dei = 0;
+        hdr.vlan.dei = local.dei;
         hdr.vlan.vid = outer;
         hdr.inner_vlan.setValid();
         hdr.inner_vlan.tpid = ETHERTYPE_VLAN;
@@ -83,7 +94,7 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
             local.vlan_id   : exact @name("vlan_id");
             std.egress_port : exact @name("eg_port");
         }
-        actions = { send_untagged; send_tagged; send_double; @defaultonly block; }
+        actions = { send_untagged; send_tagged; send_translated; send_double; @defaultonly block; }
         const default_action = block();
         counters = egress_vlan_counter;
         size = EGRESS_VLAN_SIZE;
@@ -91,18 +102,16 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
 
     // -- Encapsulations -----------------------------------------------------------------------
 
-    bit<16> inner_len = 0;
+    bit<16> inner_len;
 
     action push_gtpu_headers() {
         hdr.outer_ipv4.setValid();
-        hdr.outer_ipv4.version = 4;
-        hdr.outer_ipv4.ihl = 5;
+        hdr.outer_ipv4.version_ihl = IPV4_PLAIN;
         hdr.outer_ipv4.dscp = local.dscp;
         hdr.outer_ipv4.ecn = 0;
         hdr.outer_ipv4.total_len = inner_len + 36;
         hdr.outer_ipv4.identification = 0;
-        hdr.outer_ipv4.flags = 0;
-        hdr.outer_ipv4.frag_offset = 0;
+        hdr.outer_ipv4.fragment = 0;
         hdr.outer_ipv4.ttl = 64;
         hdr.outer_ipv4.protocol = PROTO_UDP;
         hdr.outer_ipv4.src = local.tunnel_src;
@@ -177,37 +186,52 @@ control Rewrite(inout headers_t hdr, inout local_t local, inout standard_metadat
             replicas.apply();
         }
 
-        dscp_rewriter.apply();
-        if (local.broken == 1) {
-            // Nothing in it is to be trusted.
-        } else if (hdr.ipv4.isValid()) {
-            inner_len = hdr.ipv4.total_len;
-            hdr.ipv4.dscp = local.dscp;
-            if (local.routed == 1) {
-                if (hdr.ipv4.ttl <= 1) { mark_to_drop(std); exit; }
-                hdr.ipv4.ttl = hdr.ipv4.ttl - 1;
+        if (local.sealed == 0) {
+            if (dscp_rewriter.apply().hit) {
+                if (hdr.ipv4.isValid()) { hdr.ipv4.dscp = local.dscp; }
+                else if (hdr.ipv6.isValid()) { hdr.ipv6.dscp = local.dscp; }
             }
-        } else if (hdr.ipv6.isValid()) {
-            inner_len = hdr.ipv6.payload_len + 40;
-            hdr.ipv6.dscp = local.dscp;
             if (local.routed == 1) {
-                if (hdr.ipv6.hop_limit <= 1) { mark_to_drop(std); exit; }
-                hdr.ipv6.hop_limit = hdr.ipv6.hop_limit - 1;
+                if (hdr.ipv4.isValid()) {
+                    if (hdr.ipv4.ttl <= 1) { mark_to_drop(std); exit; }
+                    hdr.ipv4.ttl = hdr.ipv4.ttl - 1;
+                } else if (hdr.ipv6.isValid()) {
+                    if (hdr.ipv6.hop_limit <= 1) { mark_to_drop(std); exit; }
+                    hdr.ipv6.hop_limit = hdr.ipv6.hop_limit - 1;
+                }
             }
         }
 
         if (local.push_gtpu == 1) {
+            if (hdr.ipv4.isValid()) { inner_len = hdr.ipv4.total_len; }
+            else { inner_len = hdr.ipv6.payload_len + 40; }
             push_gtpu_headers();
             if (local.qfi != 0) { push_psc(); }
         }
         if (local.push_pppoe == 1) {
-            if (hdr.ipv4.isValid()) { push_pppoe_header(PPP_IPV4); }
-            else { push_pppoe_header(PPP_IPV6); }
+            if (hdr.ipv4.isValid()) {
+                inner_len = hdr.ipv4.total_len;
+                push_pppoe_header(PPP_IPV4);
+            } else {
+                inner_len = hdr.ipv6.payload_len + 40;
+                push_pppoe_header(PPP_IPV6);
+            }
         }
-        if (local.push_service == 1) { push_mpls(local.service_label, 1); }
+        if (local.push_service == 1) {
+            if (hdr.mpls[0].isValid()) {
+                if (hdr.mpls[2].isValid()) { mark_to_drop(std); exit; }
+                push_mpls(local.service_label, 0);
+            } else {
+                push_mpls(local.service_label, 1);
+            }
+        }
         if (local.push_label == 1) {
-            if (hdr.mpls[0].isValid()) { push_mpls(local.label, 0); }
-            else { push_mpls(local.label, 1); }
+            if (hdr.mpls[0].isValid()) {
+                if (hdr.mpls[2].isValid()) { mark_to_drop(std); exit; }
+                push_mpls(local.label, 0);
+            } else {
+                push_mpls(local.label, 1);
+            }
         }
 
         if (local.out_as_is == 0) { egress_vlan.apply(); }

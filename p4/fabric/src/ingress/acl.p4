@@ -5,18 +5,19 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     direct_counter(CounterType.packets_and_bytes) acl_ipv6_counter;
     direct_meter<color_t>(MeterType.bytes) acl_meter;
     direct_meter<color_t>(MeterType.bytes) acl_ipv6_meter;
-    color_t rule_color = 0;
+    color_t rule_color;
 
     action acl_permit() { acl_counter.count(); }
 
-    /* Its way, as long as the rule's meter allows. */
+    /* Its way, as long as the rule's meter allows: red is 2, the bit of what is denied. */
     action acl_police() {
         acl_meter.read(rule_color);
+        local.drop = local.drop | (rule_color & DENIED);
         acl_counter.count();
     }
 
     action acl_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         acl_counter.count();
     }
 
@@ -24,7 +25,7 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     action acl_punt(bit<16> punt_id) {
         local.punt_id = punt_id;
         clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.drop = DENIED;
         acl_counter.count();
     }
 
@@ -35,11 +36,14 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         acl_counter.count();
     }
 
+    /* Another way, also where forwarding knew none; what was denied stays so. */
     action acl_redirect(next_t next_id) {
         local.next_id = next_id;
         local.skip_next = 0;
         std.mcast_grp = 0;
         local.to_line = 0;
+        local.push_service = 0;
+        local.drop = local.drop & DENIED;
         acl_counter.count();
     }
 
@@ -48,6 +52,8 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         std.mcast_grp = 0;
         local.skip_next = 1;
         local.to_line = 0;
+        local.push_service = 0;
+        local.drop = local.drop & DENIED;
         acl_counter.count();
     }
 
@@ -81,18 +87,19 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     /* Its way, as long as the rule's meter allows. */
     action acl_police_v6() {
         acl_ipv6_meter.read(rule_color);
+        local.drop = local.drop | (rule_color & DENIED);
         acl_ipv6_counter.count();
     }
 
     action acl_drop_v6() {
-        local.drop = 1;
+        local.drop = DENIED;
         acl_ipv6_counter.count();
     }
 
     action acl_punt_v6(bit<16> punt_id) {
         local.punt_id = punt_id;
         clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.drop = DENIED;
         acl_ipv6_counter.count();
     }
 
@@ -107,6 +114,8 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         local.skip_next = 0;
         std.mcast_grp = 0;
         local.to_line = 0;
+        local.push_service = 0;
+        local.drop = local.drop & DENIED;
         acl_ipv6_counter.count();
     }
 
@@ -115,6 +124,8 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         std.mcast_grp = 0;
         local.skip_next = 1;
         local.to_line = 0;
+        local.push_service = 0;
+        local.drop = local.drop & DENIED;
         acl_ipv6_counter.count();
     }
 
@@ -143,11 +154,10 @@ control Acl(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     }
 
     apply {
-        // Packets in transit under a label were judged where they entered.
-        if (local.fwd != FWD_MPLS) {
+        // Packets in transit under a label were judged where they entered; what a circuit carries is nobody's business.
+        if (local.sealed == 0) {
             if (hdr.ipv6.isValid()) { acl_ipv6.apply(); }
             else { acl.apply(); }
-            if (rule_color == 2) { local.drop = 1; }
         }
     }
 }

@@ -51,7 +51,7 @@ control Answer(inout headers_t hdr, inout local_t local, inout standard_metadata
     action refuse_ndp(bit<16> punt_id) {
         local.punt_id = punt_id;
         clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.drop = DENIED;
         ndp_answers_counter.count();
     }
 

@@ -80,8 +80,8 @@ control ChainClassify(inout headers_t hdr, inout local_t local, inout standard_m
     }
 
     apply {
-        // Frames under a label are on their way already.
-        if (!hdr.mpls[0].isValid()) {
+        // Frames under a label are on their way already, those in a circuit have their own.
+        if (local.settled == 0) {
             if (!chain_return.apply().hit) {
                 if (hdr.ipv4.isValid()) { chain_classifier.apply(); }
                 else if (hdr.ipv6.isValid()) { chain_classifier_v6.apply(); }
@@ -122,7 +122,7 @@ control ChainSteer(inout headers_t hdr, inout local_t local, inout standard_meta
 
     /* No live instance and the chain must not be bypassed. */
     action chain_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         chain_hop_counter.count();
     }
 

@@ -5,7 +5,7 @@ control Filtering(inout headers_t hdr, inout local_t local, inout standard_metad
     direct_counter(CounterType.packets_and_bytes) fwd_classifier_counter;
 
     action deny() {
-        local.drop = 1;
+        local.drop = DENIED;
         ingress_port_vlan_counter.count();
     }
 
@@ -34,6 +34,8 @@ control Filtering(inout headers_t hdr, inout local_t local, inout standard_metad
     action permit_as_is(next_t next_id) {
         local.next_id = next_id;
         local.out_as_is = 1;
+        local.sealed = 1;
+        local.settled = 1;
         ingress_port_vlan_counter.count();
     }
 
@@ -72,15 +74,13 @@ control Filtering(inout headers_t hdr, inout local_t local, inout standard_metad
     apply {
         ingress_port_vlan.apply();
         // What comes by a circuit leaves by it, whatever its addresses.
-        if (local.out_as_is == 0) {
+        if (local.sealed == 0) {
             // The tag is kept in `local` from here on; egress puts one back where the port wants it.
             hdr.vlan.setInvalid();
             if (hdr.inner_vlan.isValid()) {
                 hdr.vlan = hdr.inner_vlan;
                 hdr.inner_vlan.setInvalid();
             }
-            if (hdr.pppoe.isValid() && hdr.ipv4.isValid()) { local.eth_type = ETHERTYPE_IPV4; }
-            if (hdr.pppoe.isValid() && hdr.ipv6.isValid()) { local.eth_type = ETHERTYPE_IPV6; }
             fwd_classifier.apply();
         }
     }

@@ -1,8 +1,7 @@
-/* Where to: bridging, labels, routes, multicast groups. */
+/* Where to: bridging, routes, multicast groups. */
 
 control Forwarding(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
     direct_counter(CounterType.packets_and_bytes) bridging_counter;
-    direct_counter(CounterType.packets_and_bytes) mpls_counter;
     direct_counter(CounterType.packets_and_bytes) ipv4_unicast_counter;
     direct_counter(CounterType.packets_and_bytes) ipv6_unicast_counter;
     direct_counter(CounterType.packets_and_bytes) ipv4_multicast_counter;
@@ -28,7 +27,7 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
     }
 
     action bridge_drop() {
-        local.drop = 1;
+        local.drop = local.drop | NO_WAY;
         bridging_counter.count();
     }
 
@@ -42,52 +41,6 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
         const default_action = bridge_drop();
         counters = bridging_counter;
         size = BRIDGING_SIZE;
-    }
-
-    // -- MPLS ---------------------------------------------------------------------------------
-
-    /* The last hop before the labelled leaf, or a label of our own: one label comes off. */
-    action pop_and_next(next_t next_id) {
-        local.next_id = next_id;
-        hdr.mpls.pop_front(1);
-        mpls_counter.count();
-    }
-
-    /* In transit: the label stays. */
-    action keep_and_next(next_t next_id) {
-        local.next_id = next_id;
-        mpls_counter.count();
-    }
-
-    /* A service label of a routed network: off with it, and route in there. */
-    action pop_and_route(vrf_t vrf) {
-        local.vrf = vrf;
-        hdr.mpls.pop_front(1);
-        mpls_counter.count();
-    }
-
-    /* A service label of a chain: it names the instance on this leaf. */
-    action pop_to_instance(port_t port, vlan_t vlan_id, mac_t eth_src, mac_t eth_dst) {
-        std.egress_spec = port;
-        local.vlan_id = vlan_id;
-        hdr.mpls.pop_front(1);
-        hdr.ethernet.src = eth_src;
-        hdr.ethernet.dst = eth_dst;
-        local.skip_next = 1;
-        mpls_counter.count();
-    }
-
-    action mpls_drop() {
-        local.drop = 1;
-        mpls_counter.count();
-    }
-
-    table mpls {
-        key = { hdr.mpls[0].label : exact @name("label"); }
-        actions = { pop_and_next; keep_and_next; pop_and_route; pop_to_instance; mpls_drop; }
-        const default_action = mpls_drop();
-        counters = mpls_counter;
-        size = MPLS_SIZE;
     }
 
     // -- IPv4 ---------------------------------------------------------------------------------
@@ -119,14 +72,15 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
 
     /* A connected prefix whose host is not known yet: the controller asks for it. */
     action glean_v4(bit<16> punt_id) {
-        local.punt_id = punt_id;
-        clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.glean_id = punt_id;
+        local.drop = local.drop | NO_WAY;
+        local.routed = 1;
         ipv4_unicast_counter.count();
     }
 
     action drop_v4() {
-        local.drop = 1;
+        local.drop = local.drop | NO_WAY;
+        local.routed = 1;
         ipv4_unicast_counter.count();
     }
 
@@ -194,14 +148,15 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
     }
 
     action glean_v6(bit<16> punt_id) {
-        local.punt_id = punt_id;
-        clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.glean_id = punt_id;
+        local.drop = local.drop | NO_WAY;
+        local.routed = 1;
         ipv6_unicast_counter.count();
     }
 
     action drop_v6() {
-        local.drop = 1;
+        local.drop = local.drop | NO_WAY;
+        local.routed = 1;
         ipv6_unicast_counter.count();
     }
 
@@ -242,45 +197,28 @@ control Forwarding(inout headers_t hdr, inout local_t local, inout standard_meta
     }
 
     apply {
-        if (local.fwd == FWD_MPLS) {
-            if (hdr.mpls[0].isValid() && hdr.mpls[0].ttl > 1) {
-                hdr.mpls[0].ttl = hdr.mpls[0].ttl - 1;
-                switch (mpls.apply().action_run) {
-                    pop_and_route: {
-                        if (hdr.ipv4.isValid()) { local.fwd = FWD_IPV4; }
-                        else { local.fwd = FWD_IPV6; }
-                        local.drop = local.drop | local.broken;
-                    }
-                    default: { }
-                }
-            } else {
-                local.drop = 1;
-            }
-            // With the last label gone the payload has its own type again.
-            if (!hdr.mpls[0].isValid()) {
-                if (hdr.ipv4.isValid()) { hdr.eth_type.value = ETHERTYPE_IPV4; }
-                else if (hdr.ipv6.isValid()) { hdr.eth_type.value = ETHERTYPE_IPV6; }
-            }
-        }
-
-        bit<1> bridge = 0;
         if (local.fwd == FWD_IPV4) {
-            if (local.push_gtpu == 1 || hdr.ipv4.isValid()) { ipv4_unicast.apply(); }
-            else { local.drop = 1; }
+            if (hdr.ipv4.isValid() || local.push_gtpu == 1) { ipv4_unicast.apply(); }
+            else { local.drop = DENIED; }
         } else if (local.fwd == FWD_IPV6) {
             if (hdr.ipv6.isValid()) { ipv6_unicast.apply(); }
-            else { local.drop = 1; }
-        } else if (local.fwd == FWD_IPV4_MC) {
-            if (!ipv4_multicast.apply().hit) { bridge = 1; }
-        } else if (local.fwd == FWD_IPV6_MC) {
-            if (!ipv6_multicast.apply().hit) { bridge = 1; }
-        } else if (local.fwd == FWD_BRIDGING && local.out_as_is == 0) {
-            bridge = 1;
-        }
-        if (bridge == 1) {
-            bridging.apply();
-            // Whoever is behind the port has it already (802.1Q 8.6.1).
-            if (local.skip_next == 1 && std.mcast_grp == 0 && std.egress_spec == std.ingress_port) { local.drop = 1; }
+            else { local.drop = DENIED; }
+        } else {
+            bit<1> bridge = 0;
+            if (local.fwd == FWD_IPV4_MC) {
+                if (!ipv4_multicast.apply().hit) { bridge = 1; }
+            } else if (local.fwd == FWD_IPV6_MC) {
+                if (!ipv6_multicast.apply().hit) { bridge = 1; }
+            } else if (local.fwd == FWD_BRIDGING && local.sealed == 0) {
+                bridge = 1;
+            }
+            if (bridge == 1) {
+                bridging.apply();
+                // Whoever is behind the port has it already (802.1Q 8.6.1).
+                if (local.skip_next == 1 && std.mcast_grp == 0 && std.egress_spec == std.ingress_port) {
+                    local.drop = local.drop | NO_WAY;
+                }
+            }
         }
     }
 }

@@ -4,11 +4,9 @@
 #define FOLD_IPV6(ip) (ip[127:96] ^ ip[95:64] ^ ip[63:32] ^ ip[31:0])
 
 control Hashing(inout headers_t hdr, inout local_t local) {
-    bit<32> a = 0;
-    bit<32> b = 0;
-    bit<8>  proto = 0;
-    bit<16> sport = 0;
-    bit<16> dport = 0;
+    bit<32> a;
+    bit<32> b;
+    bit<8>  proto;
 
     apply {
         if (hdr.inner_ipv4.isValid()) {
@@ -20,25 +18,18 @@ control Hashing(inout headers_t hdr, inout local_t local) {
         } else if (hdr.ipv6.isValid()) {
             a = FOLD_IPV6(hdr.ipv6.src); b = FOLD_IPV6(hdr.ipv6.dst); proto = hdr.ipv6.next_header;
         } else {
-            a = FOLD_MAC(hdr.ethernet.src); b = FOLD_MAC(hdr.ethernet.dst);
-        }
-        if (hdr.inner_tcp.isValid()) {
-            sport = hdr.inner_tcp.sport; dport = hdr.inner_tcp.dport;
-        } else if (hdr.inner_udp.isValid()) {
-            sport = hdr.inner_udp.sport; dport = hdr.inner_udp.dport;
-        } else if (!hdr.gtpu.isValid()) {
-            sport = local.l4_sport; dport = local.l4_dport;
+            a = FOLD_MAC(hdr.ethernet.src); b = FOLD_MAC(hdr.ethernet.dst); proto = 0;
         }
         // In this order neighbouring addresses and neighbouring ports spread evenly over 2, 4 and 8 members: the bits of a CRC
         // that choose are a linear function of the input, and not of every order one of full rank.
-        hash(local.flow_hash, HashAlgorithm.crc32, (bit<32>)0, { a, sport, b, dport, proto }, (bit<32>)0xffffffff);
+        hash(local.flow_hash, HashAlgorithm.crc32, (bit<32>)0, { a, local.flow_sport, b, local.flow_dport, proto }, (bit<32>)0xffffffff);
         // Other bits choose in the spine than in the leaf, so that the second choice does not repeat the first.
-        if (hdr.mpls[0].isValid()) { local.flow_hash = local.flow_hash[15:0] ++ local.flow_hash[31:16]; }
+        if (local.settled == 1) { local.flow_hash = local.flow_hash[15:0] ++ local.flow_hash[31:16]; }
         if (local.in_chain == 1) {
-            if (a > b || (a == b && sport > dport)) {
-                hash(local.pair_hash, HashAlgorithm.crc32, (bit<32>)0, { b, dport, a, sport, proto }, (bit<32>)0xffffffff);
+            if (a > b || (a == b && local.flow_sport > local.flow_dport)) {
+                hash(local.pair_hash, HashAlgorithm.crc32, (bit<32>)0, { b, local.flow_dport, a, local.flow_sport, proto }, (bit<32>)0xffffffff);
             } else {
-                hash(local.pair_hash, HashAlgorithm.crc32, (bit<32>)0, { a, sport, b, dport, proto }, (bit<32>)0xffffffff);
+                hash(local.pair_hash, HashAlgorithm.crc32, (bit<32>)0, { a, local.flow_sport, b, local.flow_dport, proto }, (bit<32>)0xffffffff);
             }
         }
     }

@@ -31,7 +31,7 @@ control LineUp(inout headers_t hdr, inout local_t local, inout standard_metadata
     }
 
     action guard_pass_v4() { guard_v4_counter.count(); }
-    action guard_deny_v4() { local.drop = 1; guard_v4_counter.count(); }
+    action guard_deny_v4() { local.drop = DENIED; guard_v4_counter.count(); }
 
     table guard_v4 {
         key = {
@@ -46,7 +46,7 @@ control LineUp(inout headers_t hdr, inout local_t local, inout standard_metadata
     }
 
     action guard_pass_v6() { guard_v6_counter.count(); }
-    action guard_deny_v6() { local.drop = 1; guard_v6_counter.count(); }
+    action guard_deny_v6() { local.drop = DENIED; guard_v6_counter.count(); }
 
     table guard_v6 {
         key = {
@@ -69,7 +69,7 @@ control LineUp(inout headers_t hdr, inout local_t local, inout standard_metadata
         pppoe_counter.count();
     }
 
-    action pppoe_deny() { local.drop = 1; pppoe_counter.count(); }
+    action pppoe_deny() { local.drop = DENIED; pppoe_counter.count(); }
 
     table pppoe_session {
         key = {
@@ -86,7 +86,7 @@ control LineUp(inout headers_t hdr, inout local_t local, inout standard_metadata
         if (line_up.apply().hit) {
             // Tags of a line end here.
             hdr.vlan.setInvalid();
-            if (color == 2) { local.drop = 1; }
+            if (color == 2) { local.drop = DENIED; }
             // Sessions first: what they carry is what the guard looks at. Control frames of PPP
             // carry no IP packet and go to the controller by ACL.
             if (hdr.pppoe.isValid()) {
@@ -94,6 +94,9 @@ control LineUp(inout headers_t hdr, inout local_t local, inout standard_metadata
             }
             if (hdr.ipv4.isValid()) { guard_v4.apply(); }
             else if (hdr.ipv6.isValid()) { guard_v6.apply(); }
+        } else if (hdr.pppoe.isValid() && local.fwd != FWD_BRIDGING) {
+            // Nobody's session ends here.
+            local.drop = DENIED;
         }
     }
 }

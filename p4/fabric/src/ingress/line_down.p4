@@ -30,7 +30,7 @@ control LineDown(inout headers_t hdr, inout local_t local, inout standard_metada
     }
 
     action line_down_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         line_down_counter.count();
     }
 
@@ -45,7 +45,7 @@ control LineDown(inout headers_t hdr, inout local_t local, inout standard_metada
 
     apply {
         line_down.apply();
-        if (color == 2) { local.drop = 1; }
+        if (color == 2) { local.drop = DENIED; }
         local.out_as_is = 1;
         hdr.vlan.setInvalid();
         hdr.inner_vlan.setInvalid();

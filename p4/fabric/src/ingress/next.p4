@@ -198,7 +198,7 @@ control Next(inout headers_t hdr, inout local_t local, inout standard_metadata_t
         if (!xconnect.apply().hit) {
             if (!next_simple.apply().hit) {
                 if (!next_hashed.apply().hit) {
-                    if (!next_multicast.apply().hit) { local.drop = 1; }
+                    if (!next_multicast.apply().hit) { local.drop = local.drop | NO_WAY; }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 control SliceTc(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
     direct_counter(CounterType.packets_and_bytes) slice_tc_counter;
+    direct_counter(CounterType.packets_and_bytes) slice_tc_v6_counter;
 
     action set_slice_tc(slice_t slice, tc_t tc) {
         local.slice = slice;
@@ -33,8 +34,38 @@ control SliceTc(inout headers_t hdr, inout local_t local, inout standard_metadat
         size = SLICE_TC_SIZE;
     }
 
+    action set_slice_tc_v6(slice_t slice, tc_t tc) {
+        local.slice = slice;
+        local.tc = tc;
+        slice_tc_v6_counter.count();
+    }
+
+    action trust_dscp_v6() {
+        local.slice = (slice_t)local.dscp[5:2];
+        local.tc = local.dscp[1:0];
+        slice_tc_v6_counter.count();
+    }
+
+    table slice_tc_v6 {
+        key = {
+            std.ingress_port : ternary @name("ig_port");
+            local.vlan_id    : ternary @name("vlan_id");
+            hdr.ipv6.src     : ternary @name("ipv6_src");
+            hdr.ipv6.dst     : ternary @name("ipv6_dst");
+            local.ip_proto   : ternary @name("ip_proto");
+            local.dscp       : ternary @name("dscp");
+            local.l4_sport   : ternary @name("l4_sport");
+            local.l4_dport   : ternary @name("l4_dport");
+        }
+        actions = { set_slice_tc_v6; trust_dscp_v6; @defaultonly NoAction; }
+        const default_action = NoAction();
+        counters = slice_tc_v6_counter;
+        size = SLICE_TC_SIZE;
+    }
+
     apply {
-        slice_tc.apply();
+        if (hdr.ipv6.isValid()) { slice_tc_v6.apply(); }
+        else { slice_tc.apply(); }
     }
 }
 
@@ -49,7 +80,7 @@ control Police(inout local_t local, inout standard_metadata_t std) {
     }
 
     action police_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         queues_counter.count();
     }
 
@@ -66,7 +97,8 @@ control Police(inout local_t local, inout standard_metadata_t std) {
     }
 
     apply {
-        if (local.slice != 0 || local.tc != 0) {
+        // What goes nowhere takes nothing of a share.
+        if ((local.slice != 0 || local.tc != 0) && local.drop == 0) {
             slice_tc_meter.execute_meter((bit<32>)(local.slice ++ local.tc), local.color);
             queues.apply();
         }

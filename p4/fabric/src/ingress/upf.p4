@@ -10,6 +10,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     direct_counter(CounterType.packets_and_bytes) uplink_termination_v6_counter;
     direct_counter(CounterType.packets_and_bytes) downlink_termination_v6_counter;
     direct_counter(CounterType.packets_and_bytes) applications_counter;
+    direct_counter(CounterType.packets_and_bytes) applications_v6_counter;
     direct_counter(CounterType.packets_and_bytes) tunnel_peers_counter;
     meter(UE_SESSIONS, MeterType.bytes) session_meter;
     color_t session_color = 0;
@@ -36,7 +37,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         actions = { access_side; core_side; @defaultonly NoAction; }
         const default_action = NoAction();
         counters = interfaces_counter;
-        size = 1024;
+        size = UE_INTERFACES;
     }
 
     direct_counter(CounterType.packets_and_bytes) interfaces_v6_counter;
@@ -55,7 +56,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         actions = { core_side_v6; @defaultonly NoAction; }
         const default_action = NoAction();
         counters = interfaces_v6_counter;
-        size = 1024;
+        size = UE_INTERFACES;
     }
 
     action set_uplink_session(bit<17> session_index) {
@@ -64,7 +65,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     }
 
     action drop_uplink_session() {
-        local.drop = 1;
+        local.drop = DENIED;
         uplink_session_counter.count();
     }
 
@@ -79,14 +80,14 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         size = UE_SESSIONS;
     }
 
-    action set_downlink_session(bit<17> session_index, bit<8> tunnel_peer) {
+    action set_downlink_session(bit<17> session_index, peer_t tunnel_peer) {
         local.session_index = session_index;
         local.tunnel_peer = tunnel_peer;
         downlink_session_counter.count();
     }
 
     action drop_downlink_session() {
-        local.drop = 1;
+        local.drop = DENIED;
         downlink_session_counter.count();
     }
 
@@ -94,7 +95,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     action punt_downlink_session(bit<16> punt_id) {
         local.punt_id = punt_id;
         clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
-        local.drop = 1;
+        local.drop = DENIED;
         downlink_session_counter.count();
     }
 
@@ -106,20 +107,27 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         size = UE_SESSIONS;
     }
 
-    action set_downlink_session_v6(bit<17> session_index, bit<8> tunnel_peer) {
+    action set_downlink_session_v6(bit<17> session_index, peer_t tunnel_peer) {
         local.session_index = session_index;
         local.tunnel_peer = tunnel_peer;
         downlink_session_v6_counter.count();
     }
 
     action drop_downlink_session_v6() {
-        local.drop = 1;
+        local.drop = DENIED;
+        downlink_session_v6_counter.count();
+    }
+
+    action punt_downlink_session_v6(bit<16> punt_id) {
+        local.punt_id = punt_id;
+        clone_preserving_field_list(CloneType.I2E, CPU_CLONE_SESSION, PUNT_FIELDS);
+        local.drop = DENIED;
         downlink_session_v6_counter.count();
     }
 
     table downlink_session_v6 {
         key = { hdr.ipv6.dst[127:64] : exact @name("ue_prefix"); }
-        actions = { set_downlink_session_v6; @defaultonly drop_downlink_session_v6; }
+        actions = { set_downlink_session_v6; punt_downlink_session_v6; @defaultonly drop_downlink_session_v6; }
         const default_action = drop_downlink_session_v6();
         counters = downlink_session_v6_counter;
         size = UE_SESSIONS;
@@ -148,13 +156,33 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         size = APP_FILTERS;
     }
 
+    action set_application_v6(app_t app_id) {
+        local.app_id = app_id;
+        applications_v6_counter.count();
+    }
+
+    ipv6_t app_address_v6 = 0;
+
+    table applications_v6 {
+        key = {
+            local.slice    : exact   @name("slice");
+            app_address_v6 : ternary @name("ipv6_address");
+            app_port       : range   @name("l4_port");
+            app_proto      : ternary @name("ip_proto");
+        }
+        actions = { set_application_v6; @defaultonly NoAction; }
+        const default_action = NoAction();
+        counters = applications_v6_counter;
+        size = APP_FILTERS;
+    }
+
     action uplink_forward(tc_t tc) {
         local.tc = tc;
         uplink_termination_counter.count();
     }
 
     action uplink_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         uplink_termination_counter.count();
     }
 
@@ -175,7 +203,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     }
 
     action uplink_drop_v6() {
-        local.drop = 1;
+        local.drop = DENIED;
         uplink_termination_v6_counter.count();
     }
 
@@ -198,7 +226,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     }
 
     action downlink_drop() {
-        local.drop = 1;
+        local.drop = DENIED;
         downlink_termination_counter.count();
     }
 
@@ -221,7 +249,7 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
     }
 
     action downlink_drop_v6() {
-        local.drop = 1;
+        local.drop = DENIED;
         downlink_termination_v6_counter.count();
     }
 
@@ -270,48 +298,68 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
         if (local.upf_uplink == 1) {
             if (uplink_session.apply().hit) { session = 1; }
             if (hdr.gtpu_psc.isValid()) { local.qfi = hdr.gtpu_psc.qfi; }
-            app_address = hdr.inner_ipv4.dst;
-            app_proto = hdr.inner_ipv4.protocol;
+            if (hdr.inner_ipv4.isValid()) {
+                app_address = hdr.inner_ipv4.dst;
+                app_proto = hdr.inner_ipv4.protocol;
+            } else if (hdr.inner_ipv6.isValid()) {
+                app_address_v6 = hdr.inner_ipv6.dst;
+                app_proto = hdr.inner_ipv6.next_header;
+            } else {
+                local.drop = DENIED;
+            }
             if (hdr.inner_tcp.isValid()) { app_port = hdr.inner_tcp.dport; }
             else if (hdr.inner_udp.isValid()) { app_port = hdr.inner_udp.dport; }
         } else if (local.upf_downlink == 1) {
+            app_proto = local.ip_proto;
+            app_port = local.l4_sport;
             if (hdr.ipv4.isValid()) {
                 if (downlink_session.apply().hit) { session = 1; }
                 app_address = hdr.ipv4.src;
-                app_proto = hdr.ipv4.protocol;
-                app_port = local.l4_sport;
-            } else if (downlink_session_v6.apply().hit) {
-                session = 1;
+            } else {
+                if (downlink_session_v6.apply().hit) { session = 1; }
+                app_address_v6 = hdr.ipv6.src;
             }
         }
 
-        if (session == 1) {
-            if ((local.upf_uplink == 1 && hdr.inner_ipv4.isValid()) ||
-                (local.upf_downlink == 1 && hdr.ipv4.isValid())) {
+        // A session that pages its user has no way yet.
+        if (session == 1 && local.drop == 0) {
+            if ((local.upf_uplink == 1 && hdr.inner_ipv4.isValid()) || (local.upf_downlink == 1 && hdr.ipv4.isValid())) {
                 applications.apply();
+            } else {
+                applications_v6.apply();
             }
             if (local.upf_uplink == 1) {
                 if (hdr.inner_ipv4.isValid()) { uplink_termination.apply(); }
-                else if (hdr.inner_ipv6.isValid()) { uplink_termination_v6.apply(); }
-                else { local.drop = 1; }
+                else { uplink_termination_v6.apply(); }
             } else {
                 if (hdr.ipv4.isValid()) { downlink_termination.apply(); }
                 else { downlink_termination_v6.apply(); }
                 tunnel_peers.apply();
             }
-        }
-
-        if (session == 1) {
-            session_meter.execute_meter((bit<32>)local.session_index, session_color);
-            if (session_color == 2) { local.drop = 1; }
+            // What is filtered takes nothing of the session's rate.
+            if (local.drop == 0) {
+                session_meter.execute_meter((bit<32>)local.session_index, session_color);
+                if (session_color == 2) { local.drop = DENIED; }
+            }
         }
 
         if (local.upf_uplink == 1 && local.drop == 0) {
+            // A congested hop of the tunnel's way is told to the user (RFC 6040 4.2).
+            bit<1> congested = 0;
+            if (hdr.ipv4.ecn == 3) { congested = 1; }
             decap_common();
             hdr.pppoe.setInvalid();
             if (hdr.inner_ipv4.isValid()) {
                 hdr.ipv4 = hdr.inner_ipv4;
                 hdr.inner_ipv4.setInvalid();
+                if (hdr.inner_ipv4_options.isValid()) {
+                    hdr.ipv4_options = hdr.inner_ipv4_options;
+                    hdr.inner_ipv4_options.setInvalid();
+                }
+                if (congested == 1) {
+                    if (hdr.ipv4.ecn == 0) { local.drop = DENIED; }
+                    hdr.ipv4.ecn = 3;
+                }
                 hdr.eth_type.value = ETHERTYPE_IPV4;
                 local.fwd = FWD_IPV4;
                 local.src_v4 = hdr.ipv4.src;
@@ -321,6 +369,10 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
             } else {
                 hdr.ipv6 = hdr.inner_ipv6;
                 hdr.inner_ipv6.setInvalid();
+                if (congested == 1) {
+                    if (hdr.ipv6.ecn == 0) { local.drop = DENIED; }
+                    hdr.ipv6.ecn = 3;
+                }
                 hdr.eth_type.value = ETHERTYPE_IPV6;
                 local.fwd = FWD_IPV6;
                 local.src_v4 = 0;
@@ -349,7 +401,10 @@ control Upf(inout headers_t hdr, inout local_t local, inout standard_metadata_t 
             }
         }
 
-        // Towards a base station the tunnel's address is what gets routed.
-        if (local.push_gtpu == 1) { local.dst_v4 = local.tunnel_dst; }
+        // Towards a base station the tunnel's address is what gets routed, by IPv4 also for users of IPv6.
+        if (local.push_gtpu == 1) {
+            local.dst_v4 = local.tunnel_dst;
+            local.fwd = FWD_IPV4;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `applications`: application filters.
+//! `applications`: application filters, IPv4.
 
 use std::net::Ipv4Addr;
 

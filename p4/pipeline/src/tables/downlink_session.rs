@@ -10,7 +10,7 @@ crate::table! {
     actions {
         SetDownlinkSession = "FabricIngress.upf.set_downlink_session" 0x0103293f {
             1 session_index: u32, 17;
-            2 tunnel_peer: u8, 8;
+            2 tunnel_peer: u16, 16;
         }
         PuntDownlinkSession = "FabricIngress.upf.punt_downlink_session" 0x018aea43 {
             1 punt_id: u16, 16;

@@ -9,6 +9,10 @@ crate::table! {
     actions {
         SendUntagged = "FabricEgress.rewrite.send_untagged" 0x0194737f {}
         SendTagged = "FabricEgress.rewrite.send_tagged" 0x018293b6 {}
+        /// Another tag than the VLAN inside has.
+        SendTranslated = "FabricEgress.rewrite.send_translated" 0x01e3b362 {
+            1 tag: u16, 12;
+        }
         SendDouble = "FabricEgress.rewrite.send_double" 0x018dc2ac {
             1 outer: u16, 12;
             2 inner: u16, 12;

@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod acl_ipv6;
 pub mod applications;
+pub mod applications_v6;
 pub mod arp_answers;
 pub mod bridging;
 pub mod chain_classifier;
@@ -38,6 +39,7 @@ pub mod pppoe_session;
 pub mod queues;
 pub mod replicas;
 pub mod slice_tc;
+pub mod slice_tc_v6;
 pub mod tunnel_peers;
 pub mod uplink_session;
 pub mod uplink_termination;
@@ -51,6 +53,7 @@ pub const ALL: &[&TableDef] = &[
     &acl::TABLE,
     &acl_ipv6::TABLE,
     &applications::TABLE,
+    &applications_v6::TABLE,
     &arp_answers::TABLE,
     &bridging::TABLE,
     &chain_classifier::TABLE,
@@ -86,6 +89,7 @@ pub const ALL: &[&TableDef] = &[
     &queues::TABLE,
     &replicas::TABLE,
     &slice_tc::TABLE,
+    &slice_tc_v6::TABLE,
     &tunnel_peers::TABLE,
     &uplink_session::TABLE,
     &uplink_termination::TABLE,

@@ -1,4 +1,4 @@
-//! `slice_tc`: slice and traffic class of a packet.
+//! `slice_tc`: slice and traffic class of a packet, for everything but IPv6.
 
 use std::net::Ipv4Addr;
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 crate::table! {
     "FabricIngress.upf.tunnel_peers" = 0x02429d97, Next;
     fields {
-        1 tunnel_peer: Exact<u8>, 8;
+        1 tunnel_peer: Exact<u16>, 16;
     }
     actions {
         ToTunnel = "FabricIngress.upf.to_tunnel" 0x0165c4b1 {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use pergola_pipeline::table::{Lpm, is, one_shot};
-use pergola_pipeline::tables::{chain_classifier, chain_hop, chain_return, ipv4_unicast, mpls as labels, next_simple};
+use pergola_pipeline::tables::{
+    chain_classifier, chain_classifier_v6, chain_hop, chain_return, ipv4_unicast, mpls as labels, next_simple,
+};
 use pergola_pipeline::{Entity, reserved};
 
-use super::frames::{eth, mpls, udp, v4};
+use super::frames::{V4, eth, mpls, udp, v4, v6};
 use super::{HOST, Office, PEER, ROUTER, bare, next, tagged, to_router, trunk, untagged};
 
 const CHAIN: u16 = 9;
@@ -131,6 +133,18 @@ fn both_directions_of_a_flow_meet_the_same_instance() {
         assert_eq!(up[0].0, down[0].0, "flow {n}");
         up[0].0
     };
+    // Pieces of a packet have no ports to tell them apart by.
+    for n in 0..16 {
+        let (user, far) = ([10, 0, 0, n], [8, 8, n, 8]);
+        let whole = udp(1000, 80, &[n; 40]);
+        let ways =
+            [(0x2000, user, far), (2, user, far), (0x2000, far, user), (2, far, user)].map(|(fragment, src, dst)| {
+                let part = if fragment == 2 { &whole[16..] } else { &whole[..16] };
+                let piece = V4 { fragment, ..v4(src, dst) }.with(part);
+                office.send(if src == user { 1 } else { 2 }, &eth(ROUTER, HOST, &[], 0x0800, &piece))[0].0
+            });
+        assert_eq!(ways, [ways[0]; 4], "{n}");
+    }
     let mut load = BTreeMap::new();
     let first: Vec<_> = (0..=99).map(|n| flow(&mut office, n)).collect();
     first.iter().for_each(|port| *load.entry(*port).or_insert(0) += 1);
@@ -153,4 +167,35 @@ fn without_an_instance_packets_are_dropped_or_go_on() {
     let drop = hop(1, vec![(chain_hop::Act::ChainDrop {}, 1, None)]);
     office.insert([drop]);
     assert_eq!(office.send(1, &sent), []);
+}
+
+#[test]
+fn both_directions_of_ipv6_meet_the_same_instance() {
+    let any = chain_classifier_v6::Key {
+        line_id: None,
+        slice: None,
+        ig_port: None,
+        vlan_id: None,
+        ipv6_src: None,
+        ipv6_dst: None,
+        ip_proto: None,
+        l4_sport: None,
+        l4_dport: None,
+        priority: 1,
+    };
+    let enter = chain_classifier_v6::Act::EnterChainV6 { chain_id: CHAIN, position: 1 };
+    let instances: Vec<_> = (3..7).map(|port| (to_instance(port, 300), 1, Some(port))).collect();
+    let mut office = Office::new(entries());
+    office.insert([chain_classifier_v6::entry(any, enter), hop(1, instances), to_router(0x86dd, reserved::FWD_IPV6)]);
+    office.insert((3..7).map(|port| trunk(300, port)));
+    let mut met = BTreeMap::new();
+    for n in 0..100u16 {
+        let (user, far) = ([0x2001, 0xdb8, 1, n, 0, 0, 0, 5], [0x2001, 0xdb8, 2, 0, 0, 0, 0, 8]);
+        let up = v6(user, far, 17, 64, &udp(1000 + n, 80, b"asks"));
+        let down = v6(far, user, 17, 64, &udp(80, 1000 + n, b"answers"));
+        let ways = [(1, up), (2, down)].map(|(port, ip)| office.send(port, &eth(ROUTER, HOST, &[], 0x86dd, &ip))[0].0);
+        assert_eq!(ways[0], ways[1], "{n}");
+        *met.entry(ways[0]).or_insert(0) += 1;
+    }
+    assert!(met.len() == 4 && met.values().all(|flows| *flows >= 10), "{met:?}");
 }

@@ -1,16 +1,16 @@
-//! VLANs and circuits, labels, routes, multicast.
+//! Labels, routes, multicast.
 
 use std::collections::BTreeSet;
 
-use pergola_pipeline::table::{Lpm, is, masked, one_shot};
+use pergola_pipeline::table::{Lpm, masked, one_shot};
 use pergola_pipeline::tables::{
-    bridging, egress_vlan, ingress_port_vlan, ipv4_multicast, ipv4_unicast, mpls as labels, next_hashed, next_mpls,
-    next_multicast, next_simple, next_vlan, replicas, xconnect,
+    dscp_rewriter, ipv4_multicast, ipv4_unicast, mpls as labels, next_hashed, next_mpls, next_multicast, next_simple,
+    replicas,
 };
 use pergola_pipeline::{Entity, Replica, reserved};
 
-use super::frames::{eth, gtpu, mpls, udp, v4};
-use super::{HOST, Office, PEER, ROUTER, bare, next, tagged, to_router, trunk, untagged};
+use super::frames::{V4, eth, gtpu, mpls, udp, v4};
+use super::{HOST, Office, PEER, ROUTER, bare, next, to_router, trunk, untagged};
 
 const SPINE: [u8; 6] = [2, 0, 0, 0, 2, 2];
 const FAR: [u8; 4] = [8, 8, 8, 8];
@@ -22,134 +22,6 @@ fn route(vrf: u16, value: [u8; 4], prefix_len: u32, act: ipv4_unicast::Act) -> E
 
 fn replica(port: u16, instance: u16) -> Replica {
     Replica { port: port.into(), instance: instance.into() }
-}
-
-#[test]
-fn a_vlan_over_access_and_trunk_ports() {
-    let known = |mac, act| bridging::entry(bridging::Key { vlan_id: 10, eth_dst: is(mac), priority: 10 }, act);
-    let flood = bridging::Key { vlan_id: 10, eth_dst: masked([1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0]), priority: 1 };
-    let mut office = Office::new([
-        untagged(1, 10, 0),
-        tagged(2, 10, 0),
-        tagged(3, 10, 0),
-        bare(10, 1),
-        trunk(10, 2),
-        known(PEER, bridging::Act::BridgeToPort { port: 2 }),
-        known(HOST, bridging::Act::BridgeToPort { port: 1 }),
-        bridging::entry(flood, bridging::Act::Flood { group: 5 }),
-        Entity::multicast_group(5, [replica(1, 1), replica(2, 1), replica(3, 1)]),
-    ]);
-    let body = b"frame";
-    let on = |dst, src, tags: &[u16]| eth(dst, src, tags, 0x1234, body);
-    assert_eq!(office.send(1, &on(PEER, HOST, &[])), [(2, on(PEER, HOST, &[10]))]);
-    assert_eq!(office.send(2, &on(HOST, PEER, &[10])), [(1, on(HOST, PEER, &[]))]);
-    // A tag inside stays with the frame.
-    assert_eq!(office.send(1, &on(PEER, HOST, &[])).len(), 1);
-    assert_eq!(office.send(2, &on(HOST, PEER, &[10, 77])), [(1, on(HOST, PEER, &[77]))]);
-    // Never back where it came from, and not by a port that does not carry the VLAN.
-    let everyone = [0xff; 6];
-    assert_eq!(office.send(1, &on(everyone, HOST, &[])), [(2, on(everyone, HOST, &[10]))]);
-    assert_eq!(office.send(2, &on(PEER, HOST, &[10])), []);
-    assert_eq!(
-        office.send(3, &on(everyone, PEER, &[10])),
-        [(1, on(everyone, PEER, &[])), (2, on(everyone, PEER, &[10]))]
-    );
-    // Other tags, other ports, unknown addresses: nothing enters, nothing is guessed.
-    for (port, frame) in
-        [(1, on(PEER, HOST, &[10])), (2, on(HOST, PEER, &[])), (2, on(HOST, PEER, &[11])), (4, on(PEER, HOST, &[]))]
-    {
-        assert_eq!(office.send(port, &frame), [], "{port}");
-    }
-    assert_eq!(office.send(1, &on(SPINE, HOST, &[])), []);
-}
-
-#[test]
-fn double_tags_are_put_on_and_taken_off() {
-    let both = ingress_port_vlan::Key {
-        ig_port: 2,
-        vlan_is_valid: 1,
-        vlan_id: is(500),
-        inner_vlan_is_valid: is(1),
-        inner_vlan_id: is(20),
-        priority: 9,
-    };
-    let to = |vlan_id, mac, port| {
-        let key = bridging::Key { vlan_id, eth_dst: is(mac), priority: 1 };
-        bridging::entry(key, bridging::Act::BridgeToPort { port })
-    };
-    let out = egress_vlan::Key { vlan_id: 30, eg_port: 2, priority: 0 };
-    let mut office = Office::new([
-        untagged(1, 30, 0),
-        bare(30, 1),
-        ingress_port_vlan::entry(both, ingress_port_vlan::Act::PermitDouble { vlan_id: 30, vrf: 0 }),
-        egress_vlan::entry(out, egress_vlan::Act::SendDouble { outer: 500, inner: 20 }),
-        to(30, PEER, 2),
-        to(30, HOST, 1),
-    ]);
-    let (there, back) = (eth(PEER, HOST, &[], 0x1234, b"x"), eth(HOST, PEER, &[500, 20], 0x1234, b"x"));
-    assert_eq!(office.send(1, &there), [(2, eth(PEER, HOST, &[500, 20], 0x1234, b"x"))]);
-    assert_eq!(office.send(2, &back), [(1, eth(HOST, PEER, &[], 0x1234, b"x"))]);
-}
-
-#[test]
-fn a_circuit_carries_everything_as_it_is() {
-    let end = |port| {
-        let key = ingress_port_vlan::Key {
-            ig_port: port,
-            vlan_is_valid: 1,
-            vlan_id: is(700),
-            inner_vlan_is_valid: None,
-            inner_vlan_id: None,
-            priority: 1,
-        };
-        ingress_port_vlan::entry(key, ingress_port_vlan::Act::PermitAsIs { next_id: 70 })
-    };
-    let cross = |ig_port, port| {
-        xconnect::entry(xconnect::Key { ig_port, next_id: 70, priority: 0 }, xconnect::Act::CrossConnect { port })
-    };
-    let retagged = next_vlan::Key { next_id: 71, priority: 0 };
-    let other = ingress_port_vlan::Key {
-        ig_port: 3,
-        vlan_is_valid: 1,
-        vlan_id: is(701),
-        inner_vlan_is_valid: None,
-        inner_vlan_id: None,
-        priority: 1,
-    };
-    let mut office = Office::new([
-        end(1),
-        end(2),
-        cross(1, 2),
-        cross(2, 1),
-        to_router(0x0800, reserved::FWD_IPV4),
-        ingress_port_vlan::entry(other, ingress_port_vlan::Act::PermitAsIs { next_id: 71 }),
-        next_vlan::entry(retagged, next_vlan::Act::SetDoubleVlan { outer: 800, inner: 801 }),
-        xconnect::entry(
-            xconnect::Key { ig_port: 3, next_id: 71, priority: 0 },
-            xconnect::Act::CrossConnect { port: 4 },
-        ),
-    ]);
-    // Also what has a router's address, and provider tags.
-    let packet = v4(USER, FAR).with(&udp(1, 2, b"x"));
-    // And what is cut short or has a wrong checksum.
-    let short = v4(USER, FAR).with(b"....");
-    let mut wrong = packet.clone();
-    wrong[10] ^= 1;
-    for frame in [
-        eth(HOST, PEER, &[700], 0x0800, &short),
-        eth(HOST, PEER, &[700], 0x0800, &wrong),
-        eth(HOST, PEER, &[700], 0x1234, b"frame"),
-        eth(HOST, PEER, &[700, 5], 0x1234, b"frame"),
-        eth(ROUTER, PEER, &[700], 0x0800, &packet),
-        [&HOST[..], &PEER, &[0x88, 0xa8, 0x02, 0xbc, 0x81, 0, 0, 5, 0x12, 0x34, 1, 2]].concat(),
-    ] {
-        assert_eq!(office.send(1, &frame), [(2, frame.clone())]);
-        assert_eq!(office.send(2, &frame), [(1, frame.clone())]);
-    }
-    assert_eq!(office.send(1, &eth(HOST, PEER, &[702], 0x1234, b"frame")), []);
-    // New tags on the way.
-    let wanted = eth(HOST, PEER, &[800, 801], 0x1234, b"frame");
-    assert_eq!(office.send(3, &eth(HOST, PEER, &[701], 0x1234, b"frame")), [(4, wanted)]);
 }
 
 #[test]
@@ -210,6 +82,60 @@ fn labels_from_leaf_to_leaf() {
     // A label nobody knows, and the end of a loop.
     assert_eq!(office.send(8, &sent(999, 9)), []);
     assert_eq!(office.send(8, &sent(200, 1)), []);
+}
+
+#[test]
+fn three_labels_and_no_more_are_read() {
+    let label = |label, act| labels::entry(labels::Key { label, priority: 0 }, act);
+    let to_node = next_simple::Act::ToNode { port: 9, eth_src: ROUTER, eth_dst: SPINE, label: 102 };
+    let on = next_simple::Act::ToNeighbour { port: 9, eth_src: ROUTER, eth_dst: SPINE };
+    let attached = next_simple::Act::ToAttached { port: 2, vlan_id: 20, eth_src: ROUTER, eth_dst: PEER };
+    let mut office = Office::new([
+        untagged(8, 4094, 0),
+        bare(20, 2),
+        to_router(0x8847, reserved::FWD_MPLS),
+        label(200, labels::Act::KeepAndNext { next_id: 40 }),
+        label(201, labels::Act::PopAndNext { next_id: 40 }),
+        label(202, labels::Act::PopAndRoute { vrf: 2 }),
+        label(203, labels::Act::KeepAndNext { next_id: 41 }),
+        next(40, on),
+        next(41, to_node),
+        next(50, attached),
+        route(2, [0; 4], 0, ipv4_unicast::Act::RouteV4 { next_id: 50 }),
+        dscp_rewriter::entry(dscp_rewriter::Key { eg_port: 9, priority: 0 }, dscp_rewriter::Act::ClearDscp {}),
+    ]);
+    let packet = V4 { dscp: 46, ..v4(USER, FAR) };
+    let body = udp(1, 2, b"payload");
+    // A first label over `n` others.
+    let stack = |first: u32, ttl, n: u32| {
+        let under = (0..n).fold(packet.with(&body), |inner, at| mpls(300 + at, at == 0, 64, &inner));
+        mpls(first, n == 0, ttl, &under)
+    };
+    let sent = |stack: &[u8]| eth(ROUTER, SPINE, &[], 0x8847, stack);
+    let left = |stack: &[u8]| vec![(9, eth(SPINE, ROUTER, &[], 0x8847, stack))];
+    for n in 0..6 {
+        assert_eq!(office.send(8, &sent(&stack(200, 9, n))), left(&stack(200, 8, n)), "{n}");
+        let popped = match n {
+            0 => vec![(9, eth(SPINE, ROUTER, &[], 0x0800, &packet.with(&body)))],
+            _ => left(&stack(299 + n, 64, n - 1)),
+        };
+        assert_eq!(office.send(8, &sent(&stack(201, 9, n))), popped, "{n}");
+        // Nothing is routed from under a label that is left, and nothing pushed off the end of the stack.
+        assert_eq!(office.send(8, &sent(&stack(202, 9, n))).len(), usize::from(n == 0), "{n}");
+        let pushed = if n < 2 { left(&mpls(102, false, 64, &stack(203, 8, n))) } else { vec![] };
+        assert_eq!(office.send(8, &sent(&stack(203, 9, n))), pushed, "{n}");
+    }
+    // What is under the last label is nobody's if it is no IP packet, and stays as it is while a label is on it.
+    for payload in [&b"\x00\x00frame"[..], &packet.with(&body)[..19]] {
+        assert_eq!(office.send(8, &sent(&mpls(200, true, 9, payload))), left(&mpls(200, true, 8, payload)));
+        for label in [201, 202] {
+            assert_eq!(office.send(8, &sent(&mpls(label, true, 9, payload))), []);
+        }
+    }
+    let mut wrong = packet.with(&body);
+    wrong[10] ^= 1;
+    assert_eq!(office.send(8, &sent(&mpls(200, true, 9, &wrong))), left(&mpls(200, true, 8, &wrong)));
+    assert_eq!(office.send(8, &sent(&mpls(202, true, 9, &wrong))), []);
 }
 
 #[test]

@@ -26,10 +26,13 @@ pub struct V4 {
     pub proto: u8,
     pub ttl: u8,
     pub dscp: u8,
+    pub ecn: u8,
+    /// Flags and offset.
+    pub fragment: u16,
 }
 
 pub fn v4(src: [u8; 4], dst: [u8; 4]) -> V4 {
-    V4 { src, dst, proto: 17, ttl: 64, dscp: 0 }
+    V4 { src, dst, proto: 17, ttl: 64, dscp: 0, ecn: 0, fragment: 0 }
 }
 
 impl V4 {
@@ -40,9 +43,11 @@ impl V4 {
     /// `options` in whole words.
     pub fn with_options(self, options: &[u8], payload: &[u8]) -> Vec<u8> {
         let length = 20 + options.len();
-        let mut packet = vec![0x40 | (length / 4) as u8, self.dscp << 2];
+        let mut packet = vec![0x40 | (length / 4) as u8, self.dscp << 2 | self.ecn];
         packet.extend(((length + payload.len()) as u16).to_be_bytes());
-        packet.extend([0, 0, 0, 0, self.ttl, self.proto, 0, 0]);
+        packet.extend([0, 0]);
+        packet.extend(self.fragment.to_be_bytes());
+        packet.extend([self.ttl, self.proto, 0, 0]);
         packet.extend(self.src);
         packet.extend(self.dst);
         packet.extend(options);
@@ -63,6 +68,13 @@ pub fn v6(src: [u16; 8], dst: [u16; 8], proto: u8, hops: u8, payload: &[u8]) -> 
     packet.extend((payload.len() as u16).to_be_bytes());
     packet.extend([proto, hops]);
     packet.extend(src.iter().chain(&dst).flat_map(|part| part.to_be_bytes()));
+    packet.extend(payload);
+    packet
+}
+
+pub fn tcp(sport: u16, dport: u16, payload: &[u8]) -> Vec<u8> {
+    let mut packet = [sport.to_be_bytes(), dport.to_be_bytes()].concat();
+    packet.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x10, 0x20, 0, 0, 0, 0, 0]);
     packet.extend(payload);
     packet
 }
@@ -97,6 +109,16 @@ pub fn gtpu(teid: u32, container: Option<(u8, u8)>, payload: &[u8]) -> Vec<u8> {
     if let Some((kind, qfi)) = container {
         packet.extend([0, 0, 0, 0x85, 1, kind << 4, qfi, 0]);
     }
+    packet.extend(payload);
+    packet
+}
+
+/// A GTP-U packet with these flags and type, and `optional` between the header and the payload.
+pub fn gtp(flags: u8, kind: u8, teid: u32, optional: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut packet = vec![flags, kind];
+    packet.extend(((optional.len() + payload.len()) as u16).to_be_bytes());
+    packet.extend(teid.to_be_bytes());
+    packet.extend(optional);
     packet.extend(payload);
     packet
 }

@@ -2,7 +2,8 @@
 
 use pergola_pipeline::table::{Lpm, is, metered};
 use pergola_pipeline::tables::{
-    guard_v4, guard_v6, ingress_port_vlan, ipv4_unicast, ipv6_unicast, line_down, line_up, next_simple, pppoe_session,
+    acl, bridging, guard_v4, guard_v6, ingress_port_vlan, ipv4_unicast, ipv6_unicast, line_down, line_up, next_simple,
+    pppoe_session,
 };
 use pergola_pipeline::{Entity, MeterConfig, reserved};
 
@@ -104,7 +105,10 @@ fn ipoe_both_ways_with_source_guard_and_counters() {
     let answer = eth(ROUTER, PEER, &[], 0x0800, &back.with(&body));
     let wanted = eth(HOST, ROUTER, &[100, 200], 0x0800, &back.hop().with(&body));
     assert_eq!(office.send(2, &answer), [(1, wanted)]);
-    assert_eq!((office.packets(&down), office.packets(&up)), (1, 3));
+    // Bytes as they came in, with all headers: the tags upstream, none yet downstream.
+    let length = |frame: &[u8]| frame.len() as i64;
+    assert_eq!(office.counted(&down), (1, length(&answer)));
+    assert_eq!(office.counted(&up), (3, 3 * length(&sent)));
 }
 
 #[test]
@@ -161,4 +165,62 @@ fn a_line_sends_no_more_than_its_meter_allows() {
     let passed: Vec<usize> = (0..4).map(|_| office.send(1, &sent).len()).collect();
     assert_eq!(passed, [1, 1, 0, 0]);
     assert_eq!(office.packets(&line(None)), 4);
+}
+
+#[test]
+fn control_frames_and_first_questions_reach_the_controller() {
+    let punt = |key: acl::Key| acl::entry(acl::Key { priority: 5, ..key }, acl::Act::AclPunt { punt_id: 9 });
+    let dhcp = acl::Key { ip_proto: is(17), l4_dport: is(67), from_line: is(1), ..acl::ANY };
+    let mut office = Office::new(entries(line(None), down(Some(0x1234))));
+    office.insert([
+        punt(acl::Key { eth_type: is(0x8863), ..acl::ANY }),
+        punt(acl::Key { eth_type: is(0x8864), ..acl::ANY }),
+        punt(dhcp),
+    ]);
+    let body = udp(68, 67, b"discover");
+    let asks = v4([0; 4], [255; 4]).with(&body);
+    let frame = |kind, payload: &[u8]| eth(ROUTER, HOST, &[100, 200], kind, payload);
+    for sent in [
+        // Discovery, then LCP, IPCP, IPv6CP, PAP and what nobody knows, before there is a session.
+        frame(0x8863, &[0x11, 9, 0, 0, 0, 4, 1, 1, 0, 0]),
+        frame(0x8864, &pppoe(7, 0xc021, &[1, 1, 0, 4])),
+        frame(0x8864, &pppoe(7, 0x8021, &[1, 1, 0, 4])),
+        frame(0x8864, &pppoe(7, 0x8057, &[1, 1, 0, 4])),
+        frame(0x8864, &pppoe(7, 0xc023, &[1, 1, 0, 4])),
+        frame(0x8864, &pppoe(7, 0x7777, &[])),
+        // Who has no address yet does not pass the source guard, but is heard.
+        eth([0xff; 6], HOST, &[100, 200], 0x0800, &asks),
+    ] {
+        let copy = [&[0, 0x80, 0, 9][..], sent.as_slice()].concat();
+        assert_eq!(office.send(1, &sent), [(reserved::CPU_PORT, copy)]);
+    }
+    // Without a session its packets go nowhere, not even there.
+    assert_eq!(office.send(1, &frame(0x8864, &pppoe(7, 0x21, &v4(USER, FAR).with(&udp(1, 53, b"x"))))), []);
+}
+
+#[test]
+fn sessions_end_on_lines_only() {
+    let mut office = Office::new(entries(line(None), down(None)));
+    office.insert([untagged(3, 10, 1)]);
+    let body = udp(1000, 53, b"question");
+    let six = v6(USER6, FAR6, 17, 64, &body);
+    for (proto, ip) in [(0x21, v4(USER, FAR).with(&body)), (0x57, six)] {
+        let sent = eth(ROUTER, PEER, &[], 0x8864, &pppoe(0x1234, proto, &ip));
+        assert_eq!([office.send(3, &sent), office.send(2, &sent)], [[], []]);
+    }
+    // Within a VLAN they pass to who ends them.
+    let key = bridging::Key { vlan_id: 10, eth_dst: is(PEER), priority: 1 };
+    office.insert([bare(10, 4), bridging::entry(key, bridging::Act::BridgeToPort { port: 4 })]);
+    let sent = eth(PEER, HOST, &[], 0x8864, &pppoe(0x1234, 0x21, &v4(USER, FAR).with(&body)));
+    assert_eq!(office.send(3, &sent), [(4, sent.clone())]);
+}
+
+#[test]
+fn nobody_is_looked_for_on_behalf_of_what_the_guard_denies() {
+    let gleaned =
+        ipv4_unicast::Key { vrf: 1, ipv4_dst: Lpm { value: [9u8, 9, 9, 0].into(), prefix_len: 24 }, priority: 0 };
+    let mut office = Office::new(entries(line(None), down(None)));
+    office.insert([ipv4_unicast::entry(gleaned, ipv4_unicast::Act::GleanV4 { punt_id: reserved::PUNT_GLEAN })]);
+    let sent = |src| eth(ROUTER, HOST, &[100, 200], 0x0800, &v4(src, [9, 9, 9, 9]).with(&udp(1, 2, b"x")));
+    assert_eq!([USER, [10, 0, 0, 6]].map(|src| office.send(1, &sent(src)).len()), [1, 0]);
 }

@@ -6,20 +6,20 @@ use pergola_pipeline::tables::{
     downlink_termination_v6, interfaces, interfaces_v6, ipv4_unicast, ipv6_unicast, next_simple, tunnel_peers,
     uplink_session, uplink_termination, uplink_termination_v6,
 };
-use pergola_pipeline::{Entity, MeterConfig, fabric, reserved};
+use pergola_pipeline::{Entity, reserved};
 
-use super::frames::{eth, gtpu, udp, v4, v6};
+use super::frames::{V4, eth, gtpu, udp, v4, v6};
 use super::{HOST, Office, PEER, ROUTER, bare, next, to_router, trunk, untagged};
 
-const BASE: [u8; 4] = [192, 168, 1, 2];
-const CORE: [u8; 4] = [192, 168, 0, 1];
-const UE: [u8; 4] = [17, 0, 0, 5];
-const FAR: [u8; 4] = [8, 8, 8, 8];
-const UE6: [u16; 8] = [0x2001, 0xdb8, 17, 5, 0, 0, 0, 1];
-const FAR6: [u16; 8] = [0x2001, 0xdb8, 8, 0, 0, 0, 0, 8];
-const UE6_PREFIX: u64 = 0x2001_0db8_0011_0005;
-const SLICE: u8 = 3;
-const VIDEO: u8 = 20;
+pub const BASE: [u8; 4] = [192, 168, 1, 2];
+pub const CORE: [u8; 4] = [192, 168, 0, 1];
+pub const UE: [u8; 4] = [17, 0, 0, 5];
+pub const FAR: [u8; 4] = [8, 8, 8, 8];
+pub const UE6: [u16; 8] = [0x2001, 0xdb8, 17, 5, 0, 0, 0, 1];
+pub const FAR6: [u16; 8] = [0x2001, 0xdb8, 8, 0, 0, 0, 0, 8];
+pub const UE6_PREFIX: u64 = 0x2001_0db8_0011_0005;
+pub const SLICE: u8 = 3;
+pub const VIDEO: u8 = 20;
 
 fn up(app_id: u8, act: uplink_termination::Act) -> Entity {
     uplink_termination::entry(uplink_termination::Key { ue_address: UE.into(), app_id, priority: 0 }, act)
@@ -30,7 +30,7 @@ fn down(app_id: u8, act: downlink_termination::Act) -> Entity {
 }
 
 /// A base station on port 1, the world on port 2, one user with an IPv4 address and an IPv6 prefix.
-fn entries() -> Vec<Entity> {
+pub fn entries() -> Vec<Entity> {
     let route = |value: [u8; 4], prefix_len, next_id| {
         let key = ipv4_unicast::Key { vrf: 1, ipv4_dst: Lpm { value: value.into(), prefix_len }, priority: 0 };
         ipv4_unicast::entry(key, ipv4_unicast::Act::RouteV4 { next_id })
@@ -104,14 +104,17 @@ fn entries() -> Vec<Entity> {
 }
 
 /// A user's packet as the base station sends it.
-fn tunneled(teid: u32, container: Option<(u8, u8)>, payload: &[u8]) -> Vec<u8> {
-    let mut outer = v4(BASE, CORE);
-    outer.dscp = 46;
-    eth(ROUTER, HOST, &[], 0x0800, &outer.with(&udp(2152, 2152, &gtpu(teid, container, payload))))
+pub fn tunneled(teid: u32, container: Option<(u8, u8)>, payload: &[u8]) -> Vec<u8> {
+    in_tunnel(V4 { dscp: 46, ..v4(BASE, CORE) }, &gtpu(teid, container, payload))
+}
+
+/// A base station's frame with any GTP-U message.
+pub fn in_tunnel(outer: V4, message: &[u8]) -> Vec<u8> {
+    eth(ROUTER, HOST, &[], 0x0800, &outer.with(&udp(2152, 2152, message)))
 }
 
 /// A user's packet as it goes to the base station.
-fn to_base(dscp: u8, ttl: u8, teid: u32, container: Option<(u8, u8)>, payload: &[u8]) -> Vec<u8> {
+pub fn to_base(dscp: u8, ttl: u8, teid: u32, container: Option<(u8, u8)>, payload: &[u8]) -> Vec<u8> {
     let mut outer = v4(CORE, BASE);
     (outer.dscp, outer.ttl) = (dscp, ttl);
     eth(HOST, ROUTER, &[], 0x0800, &outer.with(&udp(2152, 2152, &gtpu(teid, container, payload))))
@@ -180,13 +183,8 @@ fn an_idle_user_is_paged_first() {
 #[test]
 fn a_session_has_its_meter() {
     let sent = eth(ROUTER, PEER, &[], 0x0800, &v4(FAR, UE).with(&udp(443, 7000, &[0; 60])));
-    let info = p4runtime_proto::text::parse_p4info(fabric::P4INFO).unwrap();
-    let meters = info.meters.iter().map(|meter| meter.preamble.clone().unwrap());
-    let id = meters.into_iter().find(|meter| meter.alias == "session_meter").unwrap().id;
-    let burst = sent.len() as u64;
-    let config = MeterConfig { cir: 1, cburst: burst, pir: 1, pburst: burst };
     let mut office = Office::new(entries());
-    office.write(p4runtime_proto::p4::v1::update::Type::Modify, vec![Entity::meter(id, 6, config).to_proto()]);
+    office.limit("session_meter", 6, sent.len() as u64);
     assert_eq!([office.send(2, &sent).len(), office.send(2, &sent).len()], [1, 0]);
     // The way up is another session.
     let up = tunneled(0x1001, None, &v4(UE, FAR).with(&udp(1, 443, b"up")));

@@ -5,7 +5,11 @@ mod forwarding;
 mod frames;
 mod lines;
 mod mobile;
+mod packets;
 mod policy;
+mod sizes;
+mod tags;
+mod tunnels;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +22,7 @@ use p4switch::p4runtime::{Device, plane::Host};
 use p4switch::{PacketMeta, Switch, SwitchOptions, Worker};
 use pergola_pipeline::table::is;
 use pergola_pipeline::tables::{egress_vlan, fwd_classifier, ingress_port_vlan, next_simple};
-use pergola_pipeline::{Entity, Replica, fabric, reserved};
+use pergola_pipeline::{Entity, MeterConfig, Replica, fabric, reserved};
 
 pub const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 0xfe];
 pub const HOST: [u8; 6] = [2, 0, 0, 0, 0, 0x11];
@@ -92,6 +96,11 @@ impl Office {
 
     /// Packets that an entry counted.
     pub fn packets(&mut self, entry: &Entity) -> i64 {
+        self.counted(entry).0
+    }
+
+    /// Packets and bytes that an entry counted.
+    pub fn counted(&mut self, entry: &Entity) -> (i64, i64) {
         let Some(Kind::TableEntry(entry)) = entry.to_proto().entity else { panic!("{entry:?} is no table entry") };
         let query = v1::TableEntry { action: None, meter_config: None, ..entry };
         let query = Kind::DirectCounterEntry(v1::DirectCounterEntry { table_entry: Some(query), data: None });
@@ -100,9 +109,21 @@ impl Office {
         let (plan, outcome) = self.device.read(&request).unwrap();
         outcome.unwrap();
         match plan.collect().remove(0).entity {
-            Some(Kind::DirectCounterEntry(found)) => found.data.unwrap().packet_count,
+            Some(Kind::DirectCounterEntry(found)) => {
+                let data = found.data.unwrap();
+                (data.packet_count, data.byte_count)
+            }
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Lets a meter pass `burst` bytes, and then one a second.
+    pub fn limit(&mut self, meter: &str, index: i64, burst: u64) {
+        let info = text::parse_p4info(fabric::P4INFO).unwrap();
+        let mut named = info.meters.iter().filter_map(|meter| meter.preamble.as_ref());
+        let id = named.find(|preamble| preamble.alias == meter).unwrap().id;
+        let config = MeterConfig { cir: 1, cburst: burst, pir: 1, pburst: burst };
+        self.write(Type::Modify, vec![Entity::meter(id, index, config).to_proto()]);
     }
 
     pub fn set_port_up(&self, port: u16, up: bool) {

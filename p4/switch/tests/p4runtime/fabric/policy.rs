@@ -1,11 +1,10 @@
 //! Rules of the ACL, slices, classes and meters.
 
-use p4runtime_proto::p4::v1::update::Type;
 use pergola_pipeline::table::{Lpm, is, masked, metered};
 use pergola_pipeline::tables::{
     acl, acl_ipv6, dscp_rewriter, ipv4_unicast, ipv6_unicast, line_down, next_simple, queues, slice_tc,
 };
-use pergola_pipeline::{Entity, MeterConfig, fabric, reserved};
+use pergola_pipeline::{Entity, MeterConfig, reserved};
 
 use super::frames::{eth, udp, v4, v6};
 use super::{HOST, Office, PEER, ROUTER, bare, next, to_router, untagged};
@@ -191,12 +190,79 @@ fn slices_have_classes_meters_and_marks() {
     assert_eq!(mark(&office.send(1, &packet(FAR, 82, 46))), [(2, 0)]);
     assert_eq!(mark(&office.send(1, &packet([9, 9, 9, 9], 80, 46))), [(3, 0)]);
     // The class's meter: what is beyond it is dropped where the queue's rule says so.
-    let info = p4runtime_proto::text::parse_p4info(fabric::P4INFO).unwrap();
-    let meters = info.meters.iter().map(|meter| meter.preamble.clone().unwrap());
-    let id = meters.into_iter().find(|meter| meter.alias == "slice_tc_meter").unwrap().id;
-    let burst = packet(FAR, 80, 0).len() as u64;
-    let config = MeterConfig { cir: 1, cburst: burst, pir: 1, pburst: burst };
-    office.write(Type::Modify, vec![Entity::meter(id, 5 * 4 + 2, config).to_proto()]);
+    office.limit("slice_tc_meter", 5 * 4 + 2, packet(FAR, 80, 0).len() as u64);
     assert_eq!([1, 2].map(|_| office.send(1, &packet(FAR, 80, 0)).len()), [1, 0]);
     assert_eq!([1, 2].map(|_| office.send(1, &packet(FAR, 81, 0)).len()), [1, 1]);
+}
+
+#[test]
+fn rules_lead_where_no_route_does_and_deny_before_anybody_is_asked_for() {
+    let rule = |dport, act| acl::entry(acl::Key { l4_dport: is(dport), priority: 10, ..acl::ANY }, act);
+    let rule6 = |dport, act| acl_ipv6::entry(acl_ipv6::Key { l4_dport: is(dport), priority: 10, ..acl_ipv6::ANY }, act);
+    let glean = |vrf, dst: [u8; 4]| {
+        let key = ipv4_unicast::Key { vrf, ipv4_dst: Lpm { value: dst.into(), prefix_len: 24 }, priority: 0 };
+        ipv4_unicast::entry(key, ipv4_unicast::Act::GleanV4 { punt_id: reserved::PUNT_GLEAN })
+    };
+    let mut office = Office::new(entries());
+    // A routing domain without routes but one whose host is not known.
+    office.insert([
+        untagged(6, 60, 6),
+        bare(60, 4),
+        glean(6, [10, 6, 0, 0]),
+        rule(1, acl::Act::AclDrop {}),
+        rule(3, acl::Act::AclPunt { punt_id: 33 }),
+        rule(4, acl::Act::AclCopy { punt_id: 44 }),
+        rule(7, acl::Act::AclCopy { punt_id: reserved::PUNT_POLICY }),
+        rule(5, acl::Act::AclRedirect { next_id: 3 }),
+        rule(6, acl::Act::AclSetPort { port: 4 }),
+        rule6(5, acl_ipv6::Act::AclRedirectV6 { next_id: 3 }),
+        rule6(6, acl_ipv6::Act::AclSetPortV6 { port: 4 }),
+    ]);
+    let cpu = reserved::CPU_PORT;
+    let mut sent = |dst, dport| {
+        let out = office.send(6, &to(dst, dport));
+        let reason = out.iter().find(|(port, _)| *port == cpu).map(|(_, copy)| copy[3]);
+        (ports(&out), reason)
+    };
+    let nowhere = [0, 1, 3, 4, 5, 6].map(|dport| sent(FAR, dport));
+    let wanted = [(vec![], None), (vec![], None), (vec![cpu], Some(33)), (vec![cpu], Some(44)), (vec![3], None)];
+    assert_eq!(nowhere[..5], wanted);
+    assert_eq!(nowhere[5], (vec![4], None));
+    // What is denied or goes elsewhere asks for nobody; what an operator only looks at does all the same.
+    let unknown = [0, 1, 3, 4, 5, 6].map(|dport| sent([10, 6, 0, 9], dport));
+    let glean = Some(reserved::PUNT_GLEAN as u8);
+    let wanted = [(vec![cpu], glean), (vec![], None), (vec![cpu], Some(33)), (vec![cpu], Some(44)), (vec![3], None)];
+    assert_eq!(unknown[..5], wanted);
+    assert_eq!(unknown[5], (vec![4], None));
+    assert_eq!(sent([10, 6, 0, 9], 7), (vec![cpu], glean));
+    // It is routed: a hop is counted, and IPv6 does the same.
+    let frame = &office.send(6, &to(FAR, 5))[0].1;
+    assert_eq!(frame[22], 63);
+    let six = |dport| eth(ROUTER, HOST, &[], 0x86dd, &v6(SIX[0], SIX[1], 17, 64, &udp(1, dport, b"x")));
+    assert_eq!([0, 5, 6].map(|dport| ports(&office.send(6, &six(dport)))), [vec![], vec![3], vec![4]]);
+    // What may not enter does not get anywhere by a rule.
+    assert_eq!([1, 3, 5, 6].map(|dport| ports(&office.send(7, &to(FAR, dport)))), [vec![], vec![cpu], vec![], vec![]]);
+}
+
+#[test]
+fn dropped_packets_take_nothing_of_a_share() {
+    let key = slice_tc::Key {
+        ig_port: is(1),
+        vlan_id: None,
+        ipv4_src: None,
+        ipv4_dst: None,
+        ip_proto: None,
+        dscp: None,
+        l4_sport: None,
+        l4_dport: None,
+        priority: 1,
+    };
+    let mut office = Office::new(entries());
+    office.insert([
+        slice_tc::entry(key, slice_tc::Act::SetSliceTc { slice: 5, tc: 2 }),
+        queues::entry(queues::Key { slice: 5, tc: 2, color: is(2), priority: 1 }, queues::Act::PoliceDrop {}),
+        acl::entry(acl::Key { l4_dport: is(1), priority: 1, ..acl::ANY }, acl::Act::AclDrop {}),
+    ]);
+    office.limit("slice_tc_meter", 5 * 4 + 2, to(FAR, 80).len() as u64);
+    assert_eq!([1, 1, 80, 80].map(|dport| office.send(1, &to(FAR, dport)).len()), [0, 0, 1, 0]);
 }
