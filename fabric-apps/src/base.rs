@@ -86,7 +86,7 @@ fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_>) {
         own.push(gateway);
     }
     for address in own {
-        for (eth_type, fwd) in [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6), (MPLS, reserved::FWD_MPLS)] {
+        for (eth_type, fwd) in [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6)] {
             out.emit(device, classify(address, MacAddr::BROADCAST, eth_type, fwd, 20), &cause);
         }
     }
@@ -115,13 +115,12 @@ fn classify_from(
     fwd_classifier::entry(key, fwd_classifier::Act::SetForwarding { fwd })
 }
 
-/// Fabric links carry frames without tags, labelled or routed to the switch itself; and groups of a VLAN with its tag.
+/// Fabric links carry frames without tags, labelled or routed to the switch itself; and groups of a VLAN with its tag. Labels are
+/// taken from nowhere else: a host could reach networks that are not its own by them.
 fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
     let cause = Key::new(Kind::Link, id);
     for end in id.ends() {
-        if view.switch(&end.switch).is_none() {
-            continue;
-        }
+        let Some(switch) = view.switch(&end.switch) else { continue };
         let key = ingress_port_vlan::Key {
             ig_port: port(end),
             vlan_is_valid: 0,
@@ -132,8 +131,11 @@ fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
         };
         let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
         out.emit(&end.switch, ingress_port_vlan::entry(key, act), &cause);
+        let (from, to) = (is(port(end)), switch.router_mac);
+        let labels = classify_from(from, to, MacAddr::BROADCAST, MPLS, reserved::FWD_MPLS, 20);
+        out.emit(&end.switch, labels, &cause);
         // What a leaf gets of a group from the fabric is for its own receivers, and never goes back.
-        if view.switch(&end.switch).is_some_and(|s| s.is_leaf()) {
+        if switch.is_leaf() {
             for ((value, mask), eth_type) in [(V4_GROUPS, IPV4), (V6_GROUPS, IPV6)] {
                 let rule = classify_from(is(port(end)), value, mask, eth_type, reserved::FWD_BRIDGING, 30);
                 out.emit(&end.switch, rule, &cause);

@@ -6,7 +6,8 @@ use pergola_model::{
     PortState, Resource, SourceMembers, SwitchName, View, VlanId,
 };
 use pergola_pipeline::entity::ValueView;
-use pergola_pipeline::{Entity, tables};
+use pergola_pipeline::table::is;
+use pergola_pipeline::{Entity, reserved, tables};
 use pergola_plan::{App, Fabric, Planner, UnitSet};
 use proptest::prelude::*;
 use std::net::IpAddr;
@@ -58,6 +59,26 @@ fn spines_hold_labels_and_no_routes() {
     // Seven hosts, three subnets with a gateway each, one blackhole.
     assert_eq!(entries(&planner, "leaf1", "ipv4_unicast"), 7 + 3 + 3 + 1);
     assert_eq!(entries(&planner, "leaf1", "ipv6_unicast"), 7 + 3 + 3);
+}
+
+#[test]
+fn labels_are_taken_from_fabric_links_only() {
+    use tables::fwd_classifier::{Act, Key, entry};
+    let view = example("2x2");
+    let mut planner = planner();
+    planner.plan_all(&view);
+    for switch in view.switches() {
+        let taken = |ig_port| {
+            let key = Key { ig_port, eth_dst: is(switch.router_mac.octets()), eth_type: 0x8847, priority: 20 };
+            planner.value(&switch.name, &entry(key, Act::SetForwarding { fwd: reserved::FWD_MPLS }).key).is_some()
+        };
+        let links: Vec<u32> =
+            view.links_of(&switch.name).filter_map(|l| Some(l.id.seen_from(&switch.name)?.0.port.get())).collect();
+        assert!(!taken(None) && !links.is_empty());
+        for port in 1..64 {
+            assert_eq!(taken(is(port as u16)), links.contains(&port), "{}/{port}", switch.name);
+        }
+    }
 }
 
 #[test]
