@@ -1,6 +1,8 @@
 //! What every switch needs: the session that copies packets to the controller, the addresses it routes for, its fabric
 //! ports.
 
+use std::collections::BTreeSet;
+
 use pergola_model::{ChangedKey, Key, Kind, LinkId, MacAddr, Switch, SwitchName, View};
 use pergola_pipeline::table::{Ternary, is};
 use pergola_pipeline::tables::{fwd_classifier, ingress_port_vlan};
@@ -80,18 +82,18 @@ fn plan_switch(view: &View, switch: &Switch, out: &mut Emitter<'_>) {
     let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
     out.emit(device, ingress_port_vlan::entry(key, act), &cause);
 
-    let mut own = vec![switch.router_mac];
-    let gateway = view.gateway_mac(switch);
-    if gateway != switch.router_mac {
-        own.push(gateway);
-    }
-    for address in own {
+    for address in own_addresses(view, switch) {
         for (eth_type, fwd) in [(IPV4, reserved::FWD_IPV4), (IPV6, reserved::FWD_IPV6)] {
             out.emit(device, classify(address, MacAddr::BROADCAST, eth_type, fwd, 20), &cause);
         }
     }
     out.emit(device, classify(V4_GROUPS.0, V4_GROUPS.1, IPV4, reserved::FWD_IPV4_MULTICAST, 10), &cause);
     out.emit(device, classify(V6_GROUPS.0, V6_GROUPS.1, IPV6, reserved::FWD_IPV6_MULTICAST, 10), &cause);
+}
+
+/// The addresses that a switch routes for: its own, and the gateways'.
+fn own_addresses(view: &View, switch: &Switch) -> BTreeSet<MacAddr> {
+    [switch.router_mac, view.gateway_mac(switch)].into()
 }
 
 fn classify(value: MacAddr, mask: MacAddr, eth_type: u16, fwd: u8, priority: u32) -> Entity {
@@ -131,9 +133,10 @@ fn plan_link(view: &View, id: &LinkId, out: &mut Emitter<'_>) {
         };
         let act = ingress_port_vlan::Act::PermitWithVlan { vlan_id: FABRIC_VLAN, vrf: 0 };
         out.emit(&end.switch, ingress_port_vlan::entry(key, act), &cause);
-        let (from, to) = (is(port(end)), switch.router_mac);
-        let labels = classify_from(from, to, MacAddr::BROADCAST, MPLS, reserved::FWD_MPLS, 20);
-        out.emit(&end.switch, labels, &cause);
+        for to in own_addresses(view, switch) {
+            let labels = classify_from(is(port(end)), to, MacAddr::BROADCAST, MPLS, reserved::FWD_MPLS, 20);
+            out.emit(&end.switch, labels, &cause);
+        }
         // What a leaf gets of a group from the fabric is for its own receivers, and never goes back.
         if switch.is_leaf() {
             for ((value, mask), eth_type) in [(V4_GROUPS, IPV4), (V6_GROUPS, IPV6)] {

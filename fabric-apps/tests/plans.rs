@@ -68,9 +68,14 @@ fn labels_are_taken_from_fabric_links_only() {
     let mut planner = planner();
     planner.plan_all(&view);
     for switch in view.switches() {
+        // Neighbours send to its own address, the controller's echoes to the gateways'.
         let taken = |ig_port| {
-            let key = Key { ig_port, eth_dst: is(switch.router_mac.octets()), eth_type: 0x8847, priority: 20 };
-            planner.value(&switch.name, &entry(key, Act::SetForwarding { fwd: reserved::FWD_MPLS }).key).is_some()
+            let found = [switch.router_mac, view.gateway_mac(switch)].map(|to| {
+                let key = Key { ig_port, eth_dst: is(to.octets()), eth_type: 0x8847, priority: 20 };
+                planner.value(&switch.name, &entry(key, Act::SetForwarding { fwd: reserved::FWD_MPLS }).key).is_some()
+            });
+            assert_eq!(found[0], found[1]);
+            found[0]
         };
         let links: Vec<u32> =
             view.links_of(&switch.name).filter_map(|l| Some(l.id.seen_from(&switch.name)?.0.port.get())).collect();
