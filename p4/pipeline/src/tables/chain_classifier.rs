@@ -23,3 +23,17 @@ crate::table! {
         NoChain = "FabricIngress.chain_classify.no_chain" 0x01fe28b4 {}
     }
 }
+
+/// Matches everything; rules are made from it with `..ANY`.
+pub const ANY: Key = Key {
+    line_id: None,
+    slice: None,
+    ig_port: None,
+    vlan_id: None,
+    ipv4_src: None,
+    ipv4_dst: None,
+    ip_proto: None,
+    l4_sport: None,
+    l4_dport: None,
+    priority: 1,
+};

@@ -22,3 +22,16 @@ crate::table! {
         TrustDscp = "FabricIngress.slice_tc.trust_dscp" 0x0161b6a0 {}
     }
 }
+
+/// Matches everything; rules are made from it with `..ANY`.
+pub const ANY: Key = Key {
+    ig_port: None,
+    vlan_id: None,
+    ipv4_src: None,
+    ipv4_dst: None,
+    ip_proto: None,
+    dscp: None,
+    l4_sport: None,
+    l4_dport: None,
+    priority: 1,
+};

@@ -47,7 +47,7 @@ impl Scratch {
 
 /// How far machine code carried a packet that it had from the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "jit"), allow(dead_code))]
+#[cfg_attr(not(all(feature = "jit", any(target_arch = "x86_64", target_arch = "aarch64"))), allow(dead_code))]
 pub(crate) enum Stop {
     BehindIngress,
     BehindEgress,

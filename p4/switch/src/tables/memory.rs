@@ -49,19 +49,16 @@ impl Memory {
 
     #[inline(always)]
     fn place(&mut self, id: usize, key: &[u64]) -> &mut Place {
-        if self.0.get(id).is_none_or(Option::is_none) {
-            self.begin(id);
+        if self.0.len() <= id {
+            self.grow(id + 1);
         }
         let places = self.0[id].get_or_insert_with(no_places);
         &mut places[(mix_all(0, key) >> 58) as usize]
     }
 
     #[cold]
-    fn begin(&mut self, id: usize) {
-        if self.0.len() <= id {
-            self.0.resize_with(id + 1, || None);
-        }
-        self.0[id] = Some(no_places());
+    fn grow(&mut self, tables: usize) {
+        self.0.resize_with(tables, || None);
     }
 }
 

@@ -30,18 +30,7 @@ fn returns(ig_port: u16, vlan_id: u16, position: u8) -> Entity {
 
 /// Users on port 1, the world on port 2; what goes to or comes from 10/8 takes the chain.
 fn entries() -> Vec<Entity> {
-    let any = chain_classifier::Key {
-        line_id: None,
-        slice: None,
-        ig_port: None,
-        vlan_id: None,
-        ipv4_src: None,
-        ipv4_dst: None,
-        ip_proto: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let any = chain_classifier::ANY;
     let enter = chain_classifier::Act::EnterChain { chain_id: CHAIN, position: 1 };
     let (from_users, to_users) =
         (chain_classifier::Key { ig_port: is(1), ..any }, chain_classifier::Key { ig_port: is(2), ..any });

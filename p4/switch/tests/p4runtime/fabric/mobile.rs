@@ -194,18 +194,7 @@ fn a_session_has_its_meter() {
 #[test]
 fn a_chain_sees_users_packets_without_their_tunnel() {
     let mut office = Office::new(entries());
-    let any = chain_classifier::Key {
-        line_id: None,
-        slice: is(SLICE),
-        ig_port: None,
-        vlan_id: None,
-        ipv4_src: None,
-        ipv4_dst: None,
-        ip_proto: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let any = chain_classifier::Key { slice: is(SLICE), ..chain_classifier::ANY };
     let enter = chain_classifier::Act::EnterChain { chain_id: 1, position: 1 };
     let instance = chain_hop::Act::ToInstance { port: 3, vlan_id: 300, eth_src: ROUTER, eth_dst: PEER };
     let hop = chain_hop::Key { chain_id: 1, position: 1, priority: 0 };

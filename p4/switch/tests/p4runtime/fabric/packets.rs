@@ -175,17 +175,7 @@ fn lives_end_at_zero_and_one() {
 fn classes_are_written_and_congestion_is_kept() {
     let all = |port| [dscp_rewriter::entry(dscp_rewriter::Key { eg_port: port, priority: 0 }, REWRITE)];
     const REWRITE: dscp_rewriter::Act = dscp_rewriter::Act::RewriteDscp {};
-    let four = slice_tc::Key {
-        ig_port: None,
-        vlan_id: None,
-        ipv4_src: is(USER.into()),
-        ipv4_dst: None,
-        ip_proto: None,
-        dscp: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let four = slice_tc::Key { ipv4_src: is(USER.into()), ..slice_tc::ANY };
     let six = slice_tc_v6::Key {
         ig_port: None,
         vlan_id: None,

@@ -153,17 +153,7 @@ fn rules_for_ipv6() {
 
 #[test]
 fn slices_have_classes_meters_and_marks() {
-    let any = slice_tc::Key {
-        ig_port: None,
-        vlan_id: None,
-        ipv4_src: None,
-        ipv4_dst: None,
-        ip_proto: None,
-        dscp: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let any = slice_tc::ANY;
     let gold = slice_tc::Key { l4_dport: is(80), priority: 5, ..any };
     let trusted = slice_tc::Key { l4_dport: is(81), priority: 5, ..any };
     let red = queues::Key { slice: 5, tc: 2, color: is(2), priority: 1 };
@@ -246,17 +236,7 @@ fn rules_lead_where_no_route_does_and_deny_before_anybody_is_asked_for() {
 
 #[test]
 fn dropped_packets_take_nothing_of_a_share() {
-    let key = slice_tc::Key {
-        ig_port: is(1),
-        vlan_id: None,
-        ipv4_src: None,
-        ipv4_dst: None,
-        ip_proto: None,
-        dscp: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let key = slice_tc::Key { ig_port: is(1), ..slice_tc::ANY };
     let mut office = Office::new(entries());
     office.insert([
         slice_tc::entry(key, slice_tc::Act::SetSliceTc { slice: 5, tc: 2 }),

@@ -145,18 +145,7 @@ fn a_circuit_carries_everything_as_it_is() {
         inner_vlan_id: None,
         priority: 1,
     };
-    let any = chain_classifier::Key {
-        line_id: None,
-        slice: None,
-        ig_port: None,
-        vlan_id: None,
-        ipv4_src: None,
-        ipv4_dst: None,
-        ip_proto: None,
-        l4_sport: None,
-        l4_dport: None,
-        priority: 1,
-    };
+    let any = chain_classifier::ANY;
     let line = line_up::Key { ig_port: 1, s_tag: 700, c_tag: 5, priority: 0 };
     let cleared =
         |eg_port| dscp_rewriter::entry(dscp_rewriter::Key { eg_port, priority: 0 }, dscp_rewriter::Act::ClearDscp {});
