@@ -229,6 +229,20 @@ pub fn host_addresses(host: &HostSpec) -> Vec<String> {
     lines
 }
 
+/// The TCP ports of switches as `ip_local_reserved_ports` has them: numbers and ranges with commas.
+pub fn reserved_ports(spec: &LabSpec) -> String {
+    let addresses = spec.switches.iter().flat_map(|switch| std::iter::once(switch.grpc).chain(switch.gnmi));
+    let ports: BTreeSet<u16> = addresses.map(|address| address.port()).collect();
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == port => *last = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    runs.iter().map(|(first, last)| format!("{first}-{last}")).collect::<Vec<_>>().join(",")
+}
+
 /// Kernel settings of a host's interfaces: path under `/proc/sys/net` and value.
 pub fn host_sysctls(spec: &LabSpec, host: &HostSpec) -> Vec<(String, &'static str)> {
     let mut out = Vec::new();
@@ -289,6 +303,26 @@ mod tests {
         assert!(belongs("a", "pergola.a") && belongs("a", "pergola.a.h1"));
         assert!(!belongs("a", "pergola.ab") && !belongs("a", "pergola.ab.h1") && !belongs("a", "a"));
         assert_eq!(lab_of("pergola.a.h1"), Some("a"));
+    }
+
+    #[test]
+    fn ports_of_switches_are_reserved_in_runs() {
+        let mut spec = LabSpec::new("t");
+        for (grpc, gnmi) in [(50_001, None), (50_003, Some(50_002)), (9_559, None), (65_535, Some(65_535))] {
+            let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+            let named = format!("s{grpc}");
+            spec.switches.push(SwitchSpec {
+                name: named.as_str().into(),
+                device_id: grpc.into(),
+                grpc: at(grpc),
+                gnmi: gnmi.map(at),
+                cpu_port: 255,
+                ports: vec![],
+                target: None,
+                args: vec![],
+            });
+        }
+        assert_eq!(reserved_ports(&spec), "9559-9559,50001-50003,65535-65535");
     }
 
     #[test]

@@ -118,6 +118,8 @@ fn build(mut lab: Lab, cancelled: &AtomicBool) -> Result<Lab, LabError> {
     going()?;
     // Ports make no noise of their own: no IPv6 on whatever is created in the fabric's namespace from here on.
     write_sysctls(&fabric, &[("ipv6/conf/default/disable_ipv6".to_owned(), "1")])?;
+    // Where switches listen no connection of the controller may begin, also while a switch is off.
+    write_sysctls(&fabric, &[("ipv4/ip_local_reserved_ports".to_owned(), &layout::reserved_ports(&spec))])?;
     ip::batch(Some(&fabric), &layout::fabric_batch(&spec))?;
     going()?;
 
