@@ -14,7 +14,7 @@ use crate::ports::offload::{self, Egress};
 use crate::ports::port::Port;
 use crate::ports::sys::{self, EventFd};
 use crate::ports::wakers::Wakers;
-use crate::ports::{Capabilities, Offload, PortNo, PortRx, PortTx, Sent, segment};
+use crate::ports::{Capabilities, Offload, PortNo, PortRx, PortTx, Sent, Tally, segment};
 use parking_lot::Mutex;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -212,6 +212,8 @@ struct Output {
     port: Arc<Port>,
     tx: Box<dyn PortTx>,
     touched: bool,
+    /// Frames sent since the last flush.
+    tally: Tally,
 }
 
 struct Outputs {
@@ -341,7 +343,8 @@ impl Worker {
                     if self.outputs.ports.len() <= at {
                         self.outputs.ports.resize_with(at + 1, || None);
                     }
-                    self.outputs.ports[at] = Some(Output { port: Arc::clone(&port), tx, touched: false });
+                    self.outputs.ports[at] =
+                        Some(Output { port: Arc::clone(&port), tx, touched: false, tally: Tally::default() });
                     if let Some(rx) = rx {
                         self.inputs.push(Input { port, rx, mute: false });
                     }
@@ -402,7 +405,7 @@ fn receive(
             port.counters.in_errors.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let (mut count, mut bytes) = (0, 0);
+    let (mut count, mut bytes, mut tally) = (0, 0, Tally::default());
     loop {
         let taken = rx.receive(CHUNK.min(batch), &mut |frame, offload| {
             if !port.is_enabled() {
@@ -410,7 +413,7 @@ fn receive(
                 return;
             }
             bytes += frame.len();
-            port.counters.received(frame);
+            tally.count(frame, frame.len());
             if let Some(capture) = &port.capture {
                 capture.received(frame);
             }
@@ -433,6 +436,7 @@ fn receive(
     if let Some((whole, offload)) = joiner.take() {
         guarded(outputs, whole, &offload);
     }
+    port.counters.add_received(&mut tally);
     count
 }
 
@@ -527,10 +531,10 @@ impl Output {
     }
 
     #[inline]
-    fn count(&self, sent: Sent, head: &[u8], body: &[u8]) {
+    fn count(&mut self, sent: Sent, head: &[u8], body: &[u8]) {
         let counters = &self.port.counters;
         match sent {
-            Sent::Yes => counters.sent(if head.is_empty() { body } else { head }, head.len() + body.len()),
+            Sent::Yes => self.tally.count(if head.is_empty() { body } else { head }, head.len() + body.len()),
             Sent::Full => {
                 counters.out_discards.fetch_add(1, Ordering::Relaxed);
             }
@@ -549,6 +553,7 @@ impl Outputs {
         for no in self.touched.drain(..) {
             if let Some(Some(output)) = self.ports.get_mut(no as usize) {
                 output.touched = false;
+                output.port.counters.add_sent(&mut output.tally);
                 if let Err(error) = output.tx.flush() {
                     // The link went down with frames queued; its state event follows.
                     output.port.counters.out_errors.fetch_add(1, Ordering::Relaxed);

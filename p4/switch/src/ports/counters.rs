@@ -47,45 +47,57 @@ counters! {
 }
 
 impl Counters {
-    /// Counts a received frame, by its destination address.
+    /// Adds the received frames of a tally, and empties it.
     #[inline]
-    pub fn received(&self, frame: &[u8]) {
-        self.in_octets.fetch_add(frame.len() as u64, Relaxed);
-        self.in_pkts.fetch_add(1, Relaxed);
-        let kind = match cast(frame) {
-            Cast::Unicast => &self.in_unicast_pkts,
-            Cast::Broadcast => &self.in_broadcast_pkts,
-            Cast::Multicast => &self.in_multicast_pkts,
-        };
-        kind.fetch_add(1, Relaxed);
+    pub fn add_received(&self, tally: &mut Tally) {
+        let kinds = [&self.in_unicast_pkts, &self.in_broadcast_pkts, &self.in_multicast_pkts];
+        std::mem::take(tally).add_to(&self.in_octets, &self.in_pkts, kinds);
     }
 
-    /// Counts a sent frame of `len` bytes that begins with `head`.
+    /// Adds the sent frames of a tally, and empties it.
     #[inline]
-    pub fn sent(&self, head: &[u8], len: usize) {
-        self.out_octets.fetch_add(len as u64, Relaxed);
-        self.out_pkts.fetch_add(1, Relaxed);
-        let kind = match cast(head) {
-            Cast::Unicast => &self.out_unicast_pkts,
-            Cast::Broadcast => &self.out_broadcast_pkts,
-            Cast::Multicast => &self.out_multicast_pkts,
-        };
-        kind.fetch_add(1, Relaxed);
+    pub fn add_sent(&self, tally: &mut Tally) {
+        let kinds = [&self.out_unicast_pkts, &self.out_broadcast_pkts, &self.out_multicast_pkts];
+        std::mem::take(tally).add_to(&self.out_octets, &self.out_pkts, kinds);
     }
 }
 
-enum Cast {
-    Unicast,
-    Broadcast,
-    Multicast,
+/// Frames of one direction that a worker counted and did not add to the port's counters yet: to add them one by one to what several
+/// threads share would cost each frame as much as looking up a table.
+#[derive(Debug, Default)]
+pub struct Tally {
+    octets: u64,
+    /// Unicast, broadcast, multicast.
+    kinds: [u64; 3],
 }
 
-fn cast(frame: &[u8]) -> Cast {
+impl Tally {
+    /// Counts a frame of `len` bytes that begins with `head`.
+    #[inline]
+    pub fn count(&mut self, head: &[u8], len: usize) {
+        self.octets += len as u64;
+        self.kinds[kind(head)] += 1;
+    }
+
+    fn add_to(self, octets: &AtomicU64, pkts: &AtomicU64, kinds: [&AtomicU64; 3]) {
+        let frames = self.kinds.iter().sum();
+        if frames == 0 {
+            return;
+        }
+        octets.fetch_add(self.octets, Relaxed);
+        pkts.fetch_add(frames, Relaxed);
+        for (counter, frames) in kinds.into_iter().zip(self.kinds).filter(|(_, frames)| *frames > 0) {
+            counter.fetch_add(frames, Relaxed);
+        }
+    }
+}
+
+/// A frame's place in [`Tally::kinds`], by its destination address.
+#[inline]
+fn kind(frame: &[u8]) -> usize {
     match frame.first() {
-        Some(first) if first & 1 == 0 => Cast::Unicast,
-        Some(_) if frame.len() >= 6 && frame[..6] == [0xff; 6] => Cast::Broadcast,
-        Some(_) => Cast::Multicast,
-        None => Cast::Unicast,
+        Some(first) if first & 1 == 1 => 2 - usize::from(frame.len() >= 6 && frame[..6] == [0xff; 6]),
+        _ => 0,
     }
 }
 
@@ -95,10 +107,13 @@ mod tests {
 
     #[test]
     fn counts_by_destination() {
-        let counters = Counters::default();
-        counters.received(&[0xff; 60]);
-        counters.received(&[1, 0, 0x5e, 0, 0, 1, 0, 0]);
-        counters.sent(&[2, 0, 0, 0, 0, 1], 100);
+        let (counters, mut tally) = (Counters::default(), Tally::default());
+        tally.count(&[0xff; 60], 60);
+        tally.count(&[1, 0, 0x5e, 0, 0, 1, 0, 0], 8);
+        counters.add_received(&mut tally);
+        counters.add_received(&mut tally);
+        tally.count(&[2, 0, 0, 0, 0, 1], 100);
+        counters.add_sent(&mut tally);
         let now = counters.snapshot();
         assert_eq!((now.in_pkts, now.in_octets, now.in_broadcast_pkts, now.in_multicast_pkts), (2, 68, 1, 1));
         assert_eq!((now.out_pkts, now.out_octets, now.out_unicast_pkts), (1, 100, 1));

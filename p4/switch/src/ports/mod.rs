@@ -20,7 +20,7 @@ pub(crate) mod testing;
 pub(crate) mod wakers;
 mod walk;
 
-pub use counters::{Counters, CountersSnapshot};
+pub use counters::{Counters, CountersSnapshot, Tally};
 pub use link::{Link, LinkEnd};
 pub use manager::{PortError, PortEvent, PortInfo, PortManager};
 pub use offload::{Capabilities, Offload};
