@@ -129,7 +129,7 @@ impl Lane {
     }
 
     fn carry(&mut self, pass: &Pass<'_>, port: u32, sink: &mut impl Sink) {
-        let Pass { switch, rt, frame, .. } = *pass;
+        let Pass { rt, frame, .. } = *pass;
         if self.instance != rt.serial {
             self.instance = rt.serial;
             self.pool.clear();
@@ -143,18 +143,14 @@ impl Lane {
         ctx.ingress_port = port;
         ctx.ingress_len = frame.len() as u32;
         ctx.length = frame.len() as u32;
-        ctx.set(code.std.ingress_port, u64::from(port));
-        ctx.set(code.std.packet_length, frame.len() as u64);
-        ctx.set(code.std.instance_type, instance_type::NORMAL);
-        if code.std.ingress_timestamp.is_some() {
-            ctx.set(code.std.ingress_timestamp, switch.clock.now_us());
-        }
         self.passes = 0;
         // Copies of an earlier packet, should its sink have panicked.
-        self.queue.clear();
+        if !self.queue.is_empty() {
+            self.queue.clear();
+        }
         match pass.native {
             Some(native) => self.first(pass, native, ctx, sink),
-            None => self.ingress(pass, ctx, sink),
+            None => self.arrived(pass, ctx, sink),
         }
         while let Some(job) = self.queue.pop_front() {
             self.passes += 1;
@@ -183,8 +179,20 @@ impl Lane {
             Some(Stop::Nowhere) => self.pool.push(ctx),
             Some(Stop::BehindIngress) => self.ingressed(pass, ctx, received, sink),
             Some(Stop::BehindEgress) => self.egressed(pass, ctx, sink),
-            None => self.ingress(pass, ctx, sink),
+            None => self.arrived(pass, ctx, sink),
         }
+    }
+
+    /// A packet that was received, with its metadata; what is zero is already.
+    fn arrived(&mut self, pass: &Pass<'_>, mut ctx: Box<Ctx>, sink: &mut impl Sink) {
+        let std = &pass.rt.program.code.std;
+        let (port, length) = (u64::from(ctx.ingress_port), u64::from(ctx.length));
+        ctx.set(std.ingress_port, port);
+        ctx.set(std.packet_length, length);
+        if std.ingress_timestamp.is_some() {
+            ctx.set(std.ingress_timestamp, pass.switch.clock.now_us());
+        }
+        self.ingress(pass, ctx, sink);
     }
 
     fn ingress(&mut self, pass: &Pass<'_>, mut ctx: Box<Ctx>, sink: &mut impl Sink) {

@@ -2,9 +2,6 @@
 
 use crate::program::code::{Bits, Code, FieldRef, Fld};
 
-/// Room after the frame so that windows may be loaded near its end.
-const PAD: usize = 16;
-
 /// Where the packet's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Source {
@@ -25,8 +22,9 @@ pub struct Outgoing<'p> {
 
 #[derive(Default)]
 pub struct Ctx {
+    /// The fields, then from `valid_at` on a bit for each header.
     pub frame: Vec<u8>,
-    pub valid: Vec<u64>,
+    valid_at: usize,
     pub next: Vec<u16>,
     pub union_next: Vec<u16>,
     pub var_len: Vec<u32>,
@@ -131,8 +129,8 @@ fn zero<T: Copy + From<u8>>(numbers: &mut [T]) {
 impl Ctx {
     pub fn new(code: &Code) -> Self {
         Ctx {
-            frame: vec![0; code.frame_len + PAD],
-            valid: code.valid0.clone(),
+            frame: [&vec![0; code.frame_len], &code.valid0[..]].concat(),
+            valid_at: code.frame_len,
             next: vec![0; code.stacks.len()],
             union_next: vec![0; code.union_stacks.len()],
             var_len: vec![0; code.var_slots],
@@ -156,7 +154,7 @@ impl Ctx {
 
     /// No header valid and all stacks empty; fields keep their bytes.
     pub fn reset_headers(&mut self, code: &Code) {
-        self.valid.copy_from_slice(&code.valid0);
+        self.frame[self.valid_at..].copy_from_slice(&code.valid0);
         zero(&mut self.next);
         zero(&mut self.union_next);
         zero(&mut self.var_len);
@@ -178,7 +176,6 @@ impl Ctx {
     /// Becomes a copy of `other`, as BMv2 clones packets: flags and truncation start anew.
     pub fn copy_from(&mut self, other: &Ctx) {
         self.frame.copy_from_slice(&other.frame);
-        self.valid.copy_from_slice(&other.valid);
         self.next.copy_from_slice(&other.next);
         self.union_next.copy_from_slice(&other.union_next);
         self.var_len.copy_from_slice(&other.var_len);
@@ -219,17 +216,17 @@ impl Ctx {
 
     #[inline(always)]
     pub fn is_valid(&self, header: u16) -> bool {
-        self.valid[usize::from(header) / 64] >> (header % 64) & 1 == 1
+        self.frame[self.valid_at + usize::from(header) / 8] >> (header % 8) & 1 == 1
     }
 
     /// Sets the validity bit alone.
     #[inline]
     pub fn set_bit(&mut self, header: u16, on: bool) {
-        let (word, bit) = (&mut self.valid[usize::from(header) / 64], 1 << (header % 64));
+        let (byte, bit) = (&mut self.frame[self.valid_at + usize::from(header) / 8], 1 << (header % 8));
         if on {
-            *word |= bit;
+            *byte |= bit;
         } else {
-            *word &= !bit;
+            *byte &= !bit;
         }
     }
 

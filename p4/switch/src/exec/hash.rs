@@ -25,8 +25,8 @@ const fn crc_table<const WIDTH: u32>(polynomial: u64) -> [u64; 256] {
 }
 
 /// The same for CRCs that shift right; table n is for a byte with n more bytes behind it, so that eight bytes take one step.
-const fn crc_table_reflected<const WIDTH: u32>(polynomial: u64) -> [[u64; 256]; 8] {
-    let mut tables = [[0; 256]; 8];
+const fn crc_table_reflected<const WIDTH: u32, const N: usize>(polynomial: u64) -> [[u64; 256]; N] {
+    let mut tables = [[0; 256]; N];
     let reversed = polynomial.reverse_bits() >> (64 - WIDTH);
     let mut i = 0;
     while i < 256 {
@@ -40,7 +40,7 @@ const fn crc_table_reflected<const WIDTH: u32>(polynomial: u64) -> [[u64; 256]; 
         i += 1;
     }
     let mut n = 1;
-    while n < 8 {
+    while n < N {
         let mut i = 0;
         while i < 256 {
             let rest = tables[n - 1][i];
@@ -52,11 +52,11 @@ const fn crc_table_reflected<const WIDTH: u32>(polynomial: u64) -> [[u64; 256]; 
     tables
 }
 
-/// The CRC most used has tables of half the size: they compete with tables and entries for the nearest cache.
-const fn narrow(wide: &[[u64; 256]; 8]) -> [[u32; 256]; 8] {
-    let mut tables = [[0; 256]; 8];
+/// The CRCs most used have tables of half the size: they compete with tables and entries for the nearest cache.
+const fn narrow(wide: &[[u64; 256]; CRC_TABLES]) -> CrcTables {
+    let mut tables = [[0; 256]; CRC_TABLES];
     let mut n = 0;
-    while n < 8 {
+    while n < CRC_TABLES {
         let mut i = 0;
         while i < 256 {
             tables[n][i] = wide[n][i] as u32;
@@ -69,9 +69,23 @@ const fn narrow(wide: &[[u64; 256]; 8]) -> [[u32; 256]; 8] {
 
 static CRC8: [u64; 256] = crc_table::<8>(0x07);
 static CRC_CCITT: [u64; 256] = crc_table::<16>(0x1021);
-static CRC16: [[u64; 256]; 8] = crc_table_reflected::<16>(0x8005);
-static CRC32: [[u32; 256]; 8] = narrow(&crc_table_reflected::<32>(0x04c1_1db7));
-static CRC64: [[u64; 256]; 8] = crc_table_reflected::<64>(0x1b);
+static CRC16: CrcTables = narrow(&crc_table_reflected::<16, _>(0x8005));
+static CRC32: CrcTables = narrow(&crc_table_reflected::<32, _>(0x04c1_1db7));
+static CRC64: [[u64; 256]; 8] = crc_table_reflected::<64, _>(0x1b);
+
+/// Bytes that compiled code takes in one step.
+pub const CRC_TABLES: usize = 16;
+/// Table n has the CRC, begun with zero, of each byte with n zeros behind it.
+pub type CrcTables = [[u32; 256]; CRC_TABLES];
+
+/// The tables of a CRC of up to 32 bits. The CRC of some bytes is that of as many zeros, and for each byte the entry of its table on top.
+pub fn crc_tables(algo: Algo) -> Option<&'static CrcTables> {
+    match algo {
+        Algo::Crc16 | Algo::Crc16Custom => Some(&CRC16),
+        Algo::Crc32 | Algo::Crc32Custom => Some(&CRC32),
+        _ => None,
+    }
+}
 
 fn crc(table: &[u64; 256], width: u32, init: u64, bytes: &[u8]) -> u64 {
     let mask = if width == 64 { u64::MAX } else { (1 << width) - 1 };
@@ -82,7 +96,7 @@ fn crc(table: &[u64; 256], width: u32, init: u64, bytes: &[u8]) -> u64 {
 }
 
 #[inline]
-fn crc_reflected<T: Copy + Into<u64>>(tables: &[[T; 256]; 8], init: u64, bytes: &[u8]) -> u64 {
+fn crc_reflected<T: Copy + Into<u64>, const N: usize>(tables: &[[T; 256]; N], init: u64, bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();
     let rest = words.iter().fold(init, |rest, word| {
         let mixed = (rest ^ u64::from_le_bytes(*word)).to_le_bytes();
@@ -347,7 +361,7 @@ mod tests {
         assert_eq!(hash(Algo::CrcCcitt, input), 0x29b1);
         assert_eq!(hash(Algo::Crc8Custom, input), 0xf4);
         // Whole words and single bytes agree.
-        fn agree<T: Copy + Into<u64>>(tables: &[[T; 256]; 8], init: u64) {
+        fn agree<T: Copy + Into<u64>, const N: usize>(tables: &[[T; 256]; N], init: u64) {
             let long: Vec<u8> = (0..61u8).map(|i| i.wrapping_mul(37)).collect();
             let bytewise = long.chunks(1).fold(init, |rest, byte| crc_reflected(tables, rest, byte));
             assert_eq!(crc_reflected(tables, init, &long), bytewise);
@@ -355,6 +369,12 @@ mod tests {
         agree(&CRC16, 0);
         agree(&CRC32, 0xffff_ffff);
         agree(&CRC64, 7);
+        // So do zeros and the bytes' entries.
+        for algo in [Algo::Crc16, Algo::Crc32] {
+            let tables = crc_tables(algo).unwrap();
+            let entries = input.iter().rev().zip(tables).map(|(&byte, table)| u64::from(table[usize::from(byte)]));
+            assert_eq!(entries.fold(hash(algo, &[0; 9]), |crc, entry| crc ^ entry), hash(algo, input));
+        }
         assert_eq!(hash(Algo::Crc64Custom, input), 0x46a5_a938_8a5b_effe);
         assert_eq!(hash(Algo::Xxh64, b""), 0xef46_db37_51d8_e999);
         assert_eq!(hash(Algo::Xxh64, input), 0x8cb8_41db_40e6_ae83);

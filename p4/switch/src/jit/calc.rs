@@ -1,4 +1,4 @@
-//! Calculations: ones' complement sums in place, other algorithms over bytes gathered on the stack.
+//! Calculations: ones' complement sums and CRCs of a few bytes in place, other algorithms over bytes gathered on the stack.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
@@ -6,6 +6,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::emit::{Emit, MEM};
 use super::help;
+use crate::exec::hash::{CRC_TABLES, CrcTables, crc_tables, hash};
 use crate::program::code::*;
 
 /// Longer inputs are gathered by the interpreter.
@@ -71,8 +72,16 @@ impl Emit<'_> {
     pub fn calculation(mut self, calc: &Calc) {
         let pieces = pieces_of(calc).unwrap_or_default();
         let even = pieces.iter().all(|piece| matches!(piece, Piece::Frame { len, .. } if len % 2 == 0));
-        let value =
-            if calc.algo == Algo::Csum16 && even { self.sum(&pieces) } else { self.gather(&calc.algo, &pieces) };
+        let known = |piece: &Piece<'_>| match *piece {
+            Piece::Frame { header, .. } => self.code.headers[usize::from(header)].metadata,
+            Piece::Const(..) => true,
+        };
+        let short = pieces.iter().all(known) && (1..=CRC_TABLES as u32).contains(&len_of(&pieces));
+        let value = match crc_tables(calc.algo).filter(|_| short) {
+            Some(tables) => self.crc(calc.algo, tables, &pieces),
+            None if calc.algo == Algo::Csum16 && even => self.sum(&pieces),
+            None => self.gather(&calc.algo, &pieces),
+        };
         self.b.ins().return_(&[value]);
         self.finish();
     }
@@ -113,6 +122,44 @@ impl Emit<'_> {
         let sum = self.b.ins().ireduce(I16, sum);
         let sum = self.b.ins().bswap(sum);
         self.b.ins().uextend(I64, sum)
+    }
+
+    /// The CRC of a few bytes that are always there, in one step.
+    fn crc(&mut self, algo: Algo, tables: &'static CrcTables, pieces: &[Piece<'_>]) -> Value {
+        let len = len_of(pieces) as usize;
+        let base = self.int(std::ptr::from_ref(tables) as u64);
+        // How many others each byte has behind it.
+        let mut behind = (0..len).rev();
+        let mut known = hash(algo, &[0; CRC_TABLES][..len]) as u32;
+        let mut crc = None;
+        for piece in pieces {
+            match *piece {
+                Piece::Frame { off, len, .. } => {
+                    for (at, n) in (off..off + len).zip(behind.by_ref()) {
+                        let byte = self.b.ins().uload8(I64, MEM, self.frame, at as i32);
+                        let place = self.b.ins().ishl_imm_u(byte, 2);
+                        let place = self.b.ins().iadd(base, place);
+                        let entry = self.b.ins().load(I32, MEM, place, (n * size_of::<[u32; 256]>()) as i32);
+                        crc = Some(match crc {
+                            Some(crc) => self.b.ins().bxor(crc, entry),
+                            None => entry,
+                        });
+                    }
+                }
+                Piece::Const(limbs, width) => {
+                    for (from_low, n) in (0..width / 8).rev().zip(behind.by_ref()) {
+                        let byte = limbs[from_low as usize / 8] >> (from_low % 8 * 8) & 0xff;
+                        known ^= tables[n][byte as usize];
+                    }
+                }
+            }
+        }
+        let known = self.b.ins().iconst(I32, i64::from(known));
+        let crc = match crc {
+            Some(crc) => self.b.ins().bxor(crc, known),
+            None => known,
+        };
+        self.b.ins().uextend(I64, crc)
     }
 
     fn gather(&mut self, algo: &Algo, pieces: &[Piece<'_>]) -> Value {

@@ -10,10 +10,8 @@ use crate::tables::Table;
 pub(crate) struct Cx<'a> {
     pub run: *mut Run<'a>,
     pub ctx: *mut Ctx,
-    /// `code.frame_len` bytes and 16 more.
+    /// `code.frame_len` bytes, and behind them a bit for each header.
     pub frame: *mut u8,
-    /// A bit for each header.
-    pub valid: *mut u8,
     /// The next index of each stack.
     pub next: *mut u16,
     pub var_len: *mut u32,

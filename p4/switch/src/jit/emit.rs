@@ -48,7 +48,6 @@ pub(super) struct Emit<'e> {
     pub cx: Value,
     pub ctx: Value,
     pub frame: Value,
-    pub valid: Value,
     signatures: [Option<SigRef>; 8],
     key: Option<StackSlot>,
 }
@@ -69,7 +68,6 @@ impl<'e> Emit<'e> {
         let cx = args[0];
         let ctx = b.ins().load(I64, MEM, cx, offset_of!(Cx, ctx) as i32);
         let frame = b.ins().load(I64, MEM, cx, offset_of!(Cx, frame) as i32);
-        let valid = b.ins().load(I64, MEM, cx, offset_of!(Cx, valid) as i32);
         let code = &program.code;
         let emit = Emit {
             b,
@@ -83,7 +81,6 @@ impl<'e> Emit<'e> {
             cx,
             ctx,
             frame,
-            valid,
             signatures: [None; 8],
             key: None,
         };
@@ -194,22 +191,23 @@ impl<'e> Emit<'e> {
         self.b.switch_to_block(go_on);
     }
 
-    pub fn valid_byte(header: u16) -> (i32, i64) {
-        (i32::from(header) / 8, 1 << (header % 8))
+    /// Where in the frame a header's validity is.
+    pub fn valid_byte(&self, header: u16) -> (i32, i64) {
+        (self.code.frame_len as i32 + i32::from(header) / 8, 1 << (header % 8))
     }
 
     /// Non-zero when the header is valid.
     pub fn is_valid(&mut self, header: u16) -> Value {
-        let (byte, bit) = Self::valid_byte(header);
-        let value = self.b.ins().load(I8, MEM, self.valid, byte);
+        let (byte, bit) = self.valid_byte(header);
+        let value = self.b.ins().load(I8, MEM, self.frame, byte);
         self.b.ins().band_imm_u(value, bit)
     }
 
     pub fn set_bit(&mut self, header: u16, on: bool) {
-        let (byte, bit) = Self::valid_byte(header);
-        let value = self.b.ins().load(I8, MEM, self.valid, byte);
+        let (byte, bit) = self.valid_byte(header);
+        let value = self.b.ins().load(I8, MEM, self.frame, byte);
         let value = if on { self.b.ins().bor_imm_u(value, bit) } else { self.b.ins().band_imm_u(value, !bit & 0xff) };
-        self.b.ins().store(MEM, value, self.valid, byte);
+        self.b.ins().store(MEM, value, self.frame, byte);
     }
 
     /// Makes a header valid; the others of its union become invalid.

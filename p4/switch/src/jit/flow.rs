@@ -175,8 +175,9 @@ impl Emit<'_> {
 
         self.b.switch_to_block(busy);
         let key = self.key(&self.code.tables[table]);
-        let (id, words) = (self.int(table as u64), self.int(self.code.tables[table].words as u64));
-        let found = self.call(help::apply as *const () as usize, &[self.cx, id, key, words]);
+        let words = self.code.tables[table].words;
+        let (at, id, len) = (self.add(tables, base as u64), self.int(table as u64), self.int(words as u64));
+        let found = self.call(help::apply_for(words), &[self.cx, at, id, key, len]);
         let chosen = self.low32(found);
         let hit = match next {
             Next::HitMiss(..) => Some(self.b.ins().ushr_imm_u(found, 63)),

@@ -8,8 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::cx::Cx;
 use crate::exec::{Run, hash as algorithms};
 use crate::program::code::*;
+use crate::tables::Table;
 
-/// The bits of what [`apply`] returns that hold the action that ran.
+/// The bits of what [`apply_for`] returns that hold the action that ran.
 pub(super) const RAN_SHIFT: i64 = 32;
 pub(super) const RAN_MASK: i64 = 0x3fff_ffff;
 /// No action is left to run.
@@ -72,7 +73,7 @@ pub(super) extern "C" fn action(cx: *mut Cx<'_>, id: u64, params: *const u64, le
     })
 }
 
-/// The action that [`apply`] chose, when the table's compiled code does not have it.
+/// The action that [`look_up`] chose, when the table's compiled code does not have it.
 pub(super) extern "C" fn unlisted(cx: *mut Cx<'_>, id: u64) -> u64 {
     with(cx, |run, cx| {
         if id != NOTHING {
@@ -107,27 +108,52 @@ pub(super) extern "C" fn select(cx: *mut Cx<'_>, select: *const Select, at: u64)
     })
 }
 
-/// Looks a key up: the action to run in the low 32 bits, from [`RAN_SHIFT`] on the same again, the highest bit for a hit. The
-/// parameters are in the context.
-pub(super) extern "C" fn apply(cx: *mut Cx<'_>, id: u64, key: *const u64, len: u64) -> u64 {
-    with(cx, |run, cx| {
-        let id = id as usize;
-        let rt = run.rt;
-        let table = &rt.tables[id];
-        // SAFETY: compiled code packed as many words as it says.
-        let key = unsafe { words(key, len) };
-        let found = if table.is_empty() { None } else { run.scratch.memory.find(id, table, key, run.pin) };
-        let (hit, data) = run.settle(id, table, found);
-        let hit = u64::from(hit) << 63;
-        let Some(data) = data else { return NOTHING | (RAN_MASK as u64) << RAN_SHIFT | hit };
-        let ran = (data.action as u64) << RAN_SHIFT | hit;
-        if run.native.is_none_or(|native| data.words.len() < native.needed(data.action)) {
-            run.action(data.action, &data.words);
-            return NOTHING | ran;
-        }
-        (cx.params, cx.params_len) = (data.words.as_ptr(), data.words.len());
-        data.action as u64 | ran
-    })
+/// The function that applies a table whose key has this many words.
+///
+/// It takes the context, the table, its number, and the key with the number of its words, and looks the key up. It returns the
+/// action to run in the low 32 bits, from [`RAN_SHIFT`] on the same again, the highest bit for a hit. The parameters are in the
+/// context.
+pub(super) fn apply_for(words: usize) -> usize {
+    let function: extern "C" fn(*mut Cx<'_>, *const Table, u64, *const u64, u64) -> u64 = match words {
+        0 => apply::<0>,
+        1 => apply::<1>,
+        2 => apply::<2>,
+        3 => apply::<3>,
+        4 => apply::<4>,
+        5 => apply::<5>,
+        6 => apply::<6>,
+        7 => apply::<7>,
+        8 => apply::<8>,
+        _ => apply_long,
+    };
+    function as *const () as usize
+}
+
+extern "C" fn apply<const WORDS: usize>(cx: *mut Cx<'_>, table: *const Table, id: u64, key: *const u64, _: u64) -> u64 {
+    // SAFETY: compiled code names a table of the instance, and packed as many words as it asked this function for.
+    let (table, key) = unsafe { (&*table, words(key, WORDS as u64)) };
+    with(cx, |run, cx| look_up(run, cx, table, id as usize, key))
+}
+
+extern "C" fn apply_long(cx: *mut Cx<'_>, table: *const Table, id: u64, key: *const u64, len: u64) -> u64 {
+    // SAFETY: compiled code names a table of the instance, and packed as many words as it says.
+    let (table, key) = unsafe { (&*table, words(key, len)) };
+    with(cx, |run, cx| look_up(run, cx, table, id as usize, key))
+}
+
+#[inline(always)]
+fn look_up<'a>(run: &mut Run<'a>, cx: &mut Cx<'a>, table: &'a Table, id: usize, key: &[u64]) -> u64 {
+    let found = if table.is_empty() { None } else { run.scratch.memory.find(id, table, key, run.pin) };
+    let (hit, data) = run.settle(id, table, found);
+    let hit = u64::from(hit) << 63;
+    let Some(data) = data else { return NOTHING | (RAN_MASK as u64) << RAN_SHIFT | hit };
+    let ran = (data.action as u64) << RAN_SHIFT | hit;
+    if run.native.is_none_or(|native| data.words.len() < native.needed(data.action)) {
+        run.action(data.action, &data.words);
+        return NOTHING | ran;
+    }
+    (cx.params, cx.params_len) = (data.words.as_ptr(), data.words.len());
+    data.action as u64 | ran
 }
 
 /// Counts a packet that a table does nothing else with.

@@ -6,7 +6,7 @@
 //! are interpreted.
 //!
 //! Compiled code reads and writes only: the frame and the validity bits of its packet, whose sizes the program fixes; the
-//! packet's bytes, after it compared with their end; parameters, after `help::apply` compared their number; the output, which
+//! packet's bytes, after it compared with their end; parameters, after `help::look_up` compared their number; the output, which
 //! has room for all headers; and its own stack.
 #![allow(unsafe_code)]
 
@@ -99,7 +99,6 @@ impl Native {
         let ctx: *mut Ctx = run.ctx;
         let mut cx = Cx {
             frame: run.ctx.frame.as_mut_ptr(),
-            valid: run.ctx.valid.as_mut_ptr().cast(),
             next: run.ctx.next.as_mut_ptr(),
             var_len: run.ctx.var_len.as_mut_ptr(),
             ctx,

@@ -40,6 +40,7 @@ impl Emit<'_> {
         let std = &code.std;
         let (ingress, egress) = (self.block(), self.block());
 
+        self.arrived();
         self.call_own(blocks.parse, &[self.cx]);
         if let Some(fld) = std.parser_error {
             let error = self.b.ins().uload32(MEM, self.ctx, offset_of!(Ctx, parser_error) as i32);
@@ -109,6 +110,22 @@ impl Emit<'_> {
             any = self.b.ins().bor(any, value);
         }
         self.leave_if(any, out);
+    }
+
+    /// The metadata of a packet that was received; what is zero is already.
+    fn arrived(&mut self) {
+        let std = &self.code.std;
+        let known = [(std.ingress_port, offset_of!(Ctx, ingress_port)), (std.packet_length, offset_of!(Ctx, length))];
+        for (fld, from) in known {
+            if let Some(fld) = fld {
+                let value = self.b.ins().uload32(MEM, self.ctx, from as i32);
+                self.store(fld, value, 32);
+            }
+        }
+        if let Some(fld) = std.ingress_timestamp {
+            let now = self.call(help::now as *const () as usize, &[self.cx]);
+            self.store(fld, now, 64);
+        }
     }
 
     /// The metadata of a packet that waits in the queue of `port` and leaves it, both at once.

@@ -498,8 +498,12 @@ pub struct Standard {
     pub deq_qdepth: Option<Fld>,
 }
 
+/// Room behind the fields so that windows may be loaded near their end.
+pub const FRAME_PAD: usize = 16;
+
 #[derive(Clone, Debug, Default)]
 pub struct Code {
+    /// Fields' bytes and [`FRAME_PAD`].
     pub frame_len: usize,
     /// Metadata lies in `0..metadata_len` of the frame.
     pub metadata_len: usize,
@@ -507,8 +511,8 @@ pub struct Code {
     pub stacks: Vec<Stack>,
     pub unions: Vec<Vec<u16>>,
     pub union_stacks: Vec<Stack>,
-    /// Validity words with the metadata instances set.
-    pub valid0: Vec<u64>,
+    /// Validity bits, which stand behind the frame's fields, with those of metadata instances set.
+    pub valid0: Vec<u8>,
     pub var_slots: usize,
     pub states: Vec<State>,
     pub start: u32,

@@ -9,9 +9,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use crate::rcu::{Pin, Probe, Rcu, RcuSlice};
 
 /// Mixes a word into a hash.
+///
+/// Both halves of the product count: keys are packed, so consecutive numbers may stand anywhere in a word, and the lower half alone
+/// would put those of a word's upper bits next to one another.
 #[inline(always)]
 pub fn mix(hash: u64, word: u64) -> u64 {
-    (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    let product = u128::from(hash.rotate_left(23) ^ word) * 0xa076_1d64_78bd_642f;
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[inline(always)]
@@ -70,7 +74,7 @@ impl<T: Hashed> Slots<T> {
     }
 
     /// The slot of the item with this hash that is `same`, and the item.
-    #[inline]
+    #[inline(always)]
     fn find<'g>(&'g self, hash: u64, pin: &'g Pin, same: impl Fn(&T) -> bool) -> Option<(&'g Rcu<T>, &'g T)> {
         let mask = self.slots.len() - 1;
         let wanted = tag(hash);
@@ -110,7 +114,7 @@ impl<T: Hashed> Index<T> {
         Index { slots: Rcu::new(Arc::new(Slots::new(8))) }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn find<'g>(&'g self, hash: u64, pin: &'g Pin, same: impl Fn(&T) -> bool) -> Option<&'g T> {
         Some(self.slots.load(pin)?.find(hash, pin, same)?.1)
     }

@@ -34,8 +34,8 @@ pub struct Lpm {
     slot: Slot,
     /// Words without prefix bits, hashed first, and the prefix's words.
     others: Vec<usize>,
-    /// Masks of the prefix's words for each length, other fields' bits set.
-    masks: Vec<SmallVec<[u64; 2]>>,
+    /// Masks of the prefix's words for each length, one length behind the other, other fields' bits set.
+    masks: Box<[u64]>,
     stem_len: u32,
     lengths: Lengths,
     /// Lengths in the whole table; few need no stems.
@@ -60,8 +60,8 @@ impl Lpm {
     pub fn new(layout: &Layout, field: usize) -> Self {
         let slot = layout.slots[field];
         let range = slot.word..slot.word + slot.words;
-        let masks = (0..=slot.width).map(|len| {
-            let mut words = SmallVec::from_elem(0, slot.words);
+        let masks = (0..=slot.width).flat_map(|len| {
+            let mut words: SmallVec<[u64; 2]> = SmallVec::from_elem(0, slot.words);
             slot.prefix(len, &mut words);
             words.iter_mut().enumerate().for_each(|(i, w)| *w |= !slot.mask(i));
             words
@@ -79,52 +79,64 @@ impl Lpm {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn base(&self, key: &[u64]) -> u64 {
         self.others.iter().fold(NO_LENGTH, |hash, &word| mix(hash, key[word]))
     }
 
-    #[inline]
+    #[inline(always)]
+    fn masks(&self, len: u32) -> &[u64] {
+        &self.masks[len as usize * self.slot.words..][..self.slot.words]
+    }
+
+    #[inline(always)]
     fn hash_at(&self, base: u64, key: &[u64], len: u32) -> u64 {
-        let words = key[self.slot.word..].iter().zip(&self.masks[len as usize]);
+        let words = key[self.slot.word..].iter().zip(self.masks(len));
         words.fold(mix(base, u64::from(len)), |hash, (&word, &mask)| mix(hash, word & mask))
     }
 
-    #[inline]
+    #[inline(always)]
     fn same_prefix(&self, a: &[u64], b: &[u64], len: u32) -> bool {
         let at = self.slot.word;
         self.others.iter().all(|&w| a[w] == b[w])
-            && self.masks[len as usize].iter().enumerate().all(|(i, m)| (a[at + i] ^ b[at + i]) & m == 0)
+            && self.masks(len).iter().enumerate().all(|(i, m)| (a[at + i] ^ b[at + i]) & m == 0)
     }
 
-    #[inline]
+    /// The entry of one length that covers a key.
+    #[inline(always)]
+    fn probe<'g>(&'g self, base: u64, key: &[u64], len: u32, pin: &'g Pin) -> Option<&'g Entry> {
+        let hash = self.hash_at(base, key, len);
+        self.entries
+            .find(hash, pin, |e| e.hash == hash && e.key.prefix_len == len && self.same_prefix(&e.key.words, key, len))
+    }
+
+    #[inline(always)]
     pub fn find<'g>(&'g self, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
         let base = self.base(key);
-        let probe = |len: u32| {
-            let hash = self.hash_at(base, key, len);
-            self.entries.find(hash, pin, |e| {
-                e.hash == hash && e.key.prefix_len == len && self.same_prefix(&e.key.words, key, len)
-            })
-        };
         let width = self.slot.width;
-        if self.distinct.load(Ordering::Relaxed) <= FEW {
-            return self.lengths.search(width + 1, probe);
-        }
-        if width > self.stem_len {
+        let mut limit = width + 1;
+        if self.distinct.load(Ordering::Relaxed) > FEW && width > self.stem_len {
             let hash = self.hash_at(base, key, self.stem_len);
             let stem = self.stems.find(hash, pin, |s| s.hash == hash && self.same_prefix(&s.words, key, self.stem_len));
             let found = stem.and_then(|stem| match stem.fan.load(pin) {
                 Some(fan) => {
                     let first = self.stem_len + FAN_BITS + 1;
-                    fan.below(self.fan_bits(key), first, pin).resolve(probe)
+                    fan.below(self.fan_bits(key), first, pin).resolve(|len| self.probe(base, key, len, pin))
                 }
-                None => stem.lengths.search(width + 1, probe),
+                None => self.search(&stem.lengths, base, key, limit, pin),
             });
             if found.is_some() {
                 return found;
             }
+            limit = self.stem_len + 1;
         }
-        self.lengths.search((self.stem_len + 1).min(width + 1), probe)
+        self.search(&self.lengths, base, key, limit, pin)
+    }
+
+    /// The entry of the longest of some lengths below `limit`.
+    #[inline(never)]
+    fn search<'g>(&'g self, lengths: &Lengths, base: u64, key: &[u64], limit: u32, pin: &'g Pin) -> Option<&'g Entry> {
+        lengths.search(limit, |len| self.probe(base, key, len, pin))
     }
 
     pub fn hash(&self, words: &[u64], len: u32) -> u64 {
@@ -189,7 +201,7 @@ impl Lpm {
 
     /// Clears the prefix's bits behind the first `len`.
     fn cut(&self, words: &mut [u64], len: u32) {
-        for (word, mask) in words[self.slot.word..].iter_mut().zip(&self.masks[len as usize]) {
+        for (word, mask) in words[self.slot.word..].iter_mut().zip(self.masks(len)) {
             *word &= mask;
         }
     }
@@ -249,7 +261,7 @@ impl Exact {
         mix_all(NO_LENGTH, words)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn find<'g>(&'g self, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
         let hash = Self::hash(key);
         self.entries.find(hash, pin, |e| e.hash == hash && e.key.words[..] == *key)

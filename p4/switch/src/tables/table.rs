@@ -69,18 +69,18 @@ pub struct Table {
     /// The default action while the table has no entries and that action does nothing but count, else [`BUSY`].
     idle: AtomicUsize,
     pub(crate) default: Rcu<Entry>,
-    counters: Option<usize>,
     /// Entries, so that packets skip an empty table without computing its key.
     len: AtomicUsize,
-    entries: Match,
     /// Of entries; only where look-ups are worth remembering.
     changes: Option<Changes>,
+    meter: Option<MeterUnit>,
+    counters: Option<usize>,
+    entries: Match,
     pub(crate) layout: Layout,
     /// Actions of the table without primitives.
     noops: Vec<ActionId>,
     seq: AtomicU64,
     size: usize,
-    meter: Option<MeterUnit>,
     /// One change at a time, so that checks and changes belong together. Packets never take it.
     write: Mutex<Common>,
 }
@@ -142,8 +142,8 @@ impl Table {
         }
     }
 
-    /// The entry that a packed key hits.
-    #[inline]
+    /// The entry that a packed key hits. Made anew for each number of words that compiled code looks up.
+    #[inline(always)]
     pub(crate) fn find<'g>(&'g self, key: &[u64], pin: &'g Pin) -> Option<&'g Entry> {
         match &self.entries {
             Match::Exact(exact) => exact.find(key, pin),

@@ -114,11 +114,11 @@ impl Lower {
             }
         }
         self.code.headers = built.into_iter().flatten().collect();
-        self.code.frame_len = end as usize;
-        self.code.valid0 = vec![0; self.code.headers.len().div_ceil(64).max(1)];
+        self.code.frame_len = end as usize + FRAME_PAD;
+        self.code.valid0 = vec![0; self.code.headers.len().div_ceil(8)];
         for (index, header) in self.code.headers.iter().enumerate() {
             if header.metadata {
-                self.code.valid0[index / 64] |= 1 << (index % 64);
+                self.code.valid0[index / 8] |= 1 << (index % 8);
             }
         }
         self.stacks(root)?;
