@@ -1,7 +1,8 @@
 //! The way to the data plane: an [`Instance`] in the terms of P4Runtime. Ids are the program's ([`Program`]).
 //!
 //! The server checks every request before it calls: keys have the program's fields in its order, values fit, members exist,
-//! what is referenced is not deleted. The data plane therefore fails only for want of room.
+//! what is referenced is not deleted. The data plane therefore fails only for want of room, and where the program's mask of a
+//! key leaves no difference between two entries.
 
 use std::{sync::Arc, time::Duration};
 
@@ -272,7 +273,14 @@ impl Plane {
     /// Adds an entry that is not there yet. `priority` is P4Runtime's: more wins.
     pub fn insert(&self, table: TableId, key: &[Part<'_>], priority: i32, effect: Effect<'_>) -> Outcome<Handle> {
         let spec = self.spec(table, key, priority, effect);
-        self.instance.insert(table, &spec, self.switch.now_ms()).map_err(failure)
+        self.instance.insert(table, &spec, self.switch.now_ms()).map_err(|error| match error {
+            TableError::Exists => {
+                let what =
+                    "an entry has the same match key where the program's mask of the key is set, and the same priority";
+                Failure::exists(format!("table \"{}\": {what}", self.instance.program.tables[table].name))
+            }
+            error => failure(error),
+        })
     }
 
     /// Changes what an entry does.

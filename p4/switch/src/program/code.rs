@@ -462,6 +462,8 @@ pub struct KeyPart {
     /// For a wide field instead of `src`: the bits of each word and a mask, most significant word first.
     pub more: Vec<(Bits, u64)>,
     pub width: u32,
+    /// Bits of a narrow field that the program's mask keeps; `src` has only these.
+    pub keep: u64,
 }
 
 /// What the packet path needs to know of a table.

@@ -139,6 +139,8 @@ pub(crate) struct Layout {
     pub kinds: Vec<MatchKind>,
     pub words: usize,
     pub wildcards: bool,
+    /// The bits that the program's masks keep of each word; empty for tables without masks.
+    keep: SmallVec<[u64; 4]>,
 }
 
 fn bits(value: &[u8]) -> u32 {
@@ -155,10 +157,22 @@ impl Layout {
             width: part.width,
         };
         let wildcards = kinds.iter().any(|k| matches!(k, MatchKind::Ternary | MatchKind::Range | MatchKind::Optional));
-        Layout { slots: code.key.iter().map(slot).collect(), kinds, words: code.words, wildcards }
+        let slots: Vec<Slot> = code.key.iter().map(slot).collect();
+        let mut keep: SmallVec<[u64; 4]> = SmallVec::from_elem(u64::MAX, code.words);
+        for (slot, part) in slots.iter().zip(&code.key) {
+            for (i, word) in keep[slot.word..slot.word + slot.words].iter_mut().enumerate() {
+                let kept = part.more.get(i).map_or(part.keep << slot.shift, |&(_, mask)| mask);
+                *word &= kept | !slot.mask(i);
+            }
+        }
+        if keep.iter().all(|&word| word == u64::MAX) {
+            keep.clear();
+        }
+        Layout { slots, kinds, words: code.words, wildcards, keep }
     }
 
-    /// Packs a key, bits outside masks and prefixes cleared.
+    /// Packs a key, bits outside masks and prefixes cleared. What the program's own masks take from the packet's key they
+    /// take from an entry's as well, of a range from its lower end, as on BMv2: `0x12` of `hdr.x & 0x0f` is `0x02`.
     pub fn pack(&self, key: &[KeyField]) -> Result<Packed, KeyError> {
         if key.len() != self.slots.len() {
             return Err(KeyError::FieldCount { found: key.len(), wanted: self.slots.len() });
@@ -229,6 +243,7 @@ impl Layout {
                 (KeyField::Optional(_), _) => return wrong("optional"),
             }
         }
+        packed.words.iter_mut().zip(&self.keep).for_each(|(word, keep)| *word &= keep);
         Ok(packed)
     }
 
@@ -248,6 +263,7 @@ impl Layout {
         if lows[range.clone()] > highs[range.clone()] {
             return Err(KeyError::EmptyRange { field });
         }
+        lows.iter_mut().zip(&self.keep).for_each(|(low, keep)| *low &= keep);
         let mut same = true;
         let mut parts = SmallVec::new();
         for i in range {

@@ -19,11 +19,19 @@ fn table(fields: &[(MatchKind, u32)]) -> Table {
                 (words, left) = (words + 1, 64);
             }
             left -= width;
-            key.push(KeyPart { src, of: None, word: words as u16 - 1, shift: left as u8, more: Vec::new(), width });
+            key.push(KeyPart {
+                src,
+                of: None,
+                word: words as u16 - 1,
+                shift: left as u8,
+                more: Vec::new(),
+                width,
+                keep: u64::MAX,
+            });
         } else {
             let count = width.div_ceil(64) as usize;
             let more = vec![(Bits { bit: 0, width: 1 }, u64::MAX); count];
-            key.push(KeyPart { src, of: None, word: words as u16, shift: 0, more, width });
+            key.push(KeyPart { src, of: None, word: words as u16, shift: 0, more, width, keep: u64::MAX });
             (words, left) = (words + count, 0);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::code::*;
 use super::super::info::*;
 use super::{Lower, Result};
+use crate::exec::wide::Wide;
 use crate::json::Node;
 use crate::tables::key::{KeyField, Value};
 
@@ -252,7 +253,7 @@ impl Lower {
             };
             let name = key.opt("name")?.map_or(Ok(default_name.as_str()), |n| n.str())?.to_owned();
             let mask = match key.opt("mask")? {
-                Some(mask) => Some(crate::exec::wide::Wide::from_bytes(&mask.hex()?.1)),
+                Some(mask) => Some(Wide::from_bytes(&mask.hex()?.1)),
                 None => None,
             };
             if width <= 64 {
@@ -262,9 +263,9 @@ impl Lower {
                     FieldRef::Valid(header) => Num::Valid(header),
                     FieldRef::Var(_) => return Err(target.err("a variable-length field cannot be matched")),
                 };
-                let src = match mask {
-                    Some(mask) => Num::And(Box::new(src), mask.low()),
-                    None => src,
+                let (src, keep) = match mask {
+                    Some(mask) => (Num::And(Box::new(src), mask.low()), mask.low()),
+                    None => (src, u64::MAX),
                 };
                 let (word, left) = match room {
                     Some((word, left)) if left >= width => (word, left - width),
@@ -274,7 +275,7 @@ impl Lower {
                     }
                 };
                 room = Some((word, left));
-                parts.push(KeyPart { src, of, word: word as u16, shift: left as u8, more: Vec::new(), width });
+                parts.push(KeyPart { src, of, word: word as u16, shift: left as u8, more: Vec::new(), width, keep });
             } else {
                 let FieldRef::Wide(bits) = at else {
                     return Err(target.err("a variable-length field cannot be matched"));
@@ -291,7 +292,8 @@ impl Lower {
                 });
                 let word = words as u16;
                 words += count as usize;
-                parts.push(KeyPart { src: Num::Const(0), of, word, shift: 0, more: more.collect(), width });
+                let (src, keep) = (Num::Const(0), u64::MAX);
+                parts.push(KeyPart { src, of, word, shift: 0, more: more.collect(), width, keep });
             }
             fields.push(MatchField { name, kind, bitwidth: width });
         }
