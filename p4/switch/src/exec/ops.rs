@@ -269,7 +269,8 @@ impl Run<'_> {
         }
     }
 
-    /// Moves the elements of a stack by `count`; the elements that come in are not valid.
+    /// Moves the elements of a stack by `count`; the elements that come in are not valid. In a stack of unions they are what
+    /// went out at the other end: BMv2 turns such a stack round and leaves all of it valid.
     fn shift_stack(&mut self, stack: u16, count: u64, size: usize, push: bool, unions: bool) {
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(size);
         if count == 0 {
@@ -284,6 +285,9 @@ impl Run<'_> {
             // From the end that empties.
             let (to, from) = if push { (size - 1 - step, kept - 1 - step) } else { (step, step + count) };
             self.swap_elements(stack, to, from, unions);
+        }
+        if unions {
+            return;
         }
         for gone in if push { 0..count } else { kept..size } {
             self.each_header(stack, gone, unions, |run, header| run.ctx.set_bit(header, false));

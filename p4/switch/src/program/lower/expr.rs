@@ -134,7 +134,11 @@ impl Lower {
                 }
                 Expr::Local(index)
             }
-            "header" => Expr::Header(self.named(&self.header_ids, &value, "header")?),
+            "header" => match self.header_ids.get(value.str()?) {
+                Some(&header) => Expr::Header(header),
+                // p4c says so of a union in a stack; BMv2 does not survive it.
+                None => Expr::Union(self.named(&self.union_ids, &value, "header")?),
+            },
             "header_stack" => Expr::Stack(self.named(&self.stack_ids, &value, "header stack")?),
             "header_union" => Expr::Union(self.named(&self.union_ids, &value, "header union")?),
             "header_union_stack" => {
