@@ -87,7 +87,8 @@ impl Run<'_> {
             FieldRef::Wide(bits) if bits.width <= 64 => (load_bits(&self.ctx.frame, bits), field.width),
             _ => return None,
         };
-        Some(if field.signed { extend(value, width) } else { value })
+        let surplus = field.surplus.map_or(0, |flag| load(&self.ctx.frame, flag).wrapping_shl(width));
+        Some(if field.signed { extend(value, width).wrapping_add(surplus) } else { value })
     }
 
     pub fn big(&self, big: &Big, params: &[u64]) -> Wide {
@@ -138,10 +139,17 @@ impl Run<'_> {
             Big::Dyn(header, index, signed) => {
                 let Some(header) = self.hdr(header, params) else { return Wide::from_u64(0) };
                 let field = &self.code.headers[usize::from(header)].fields[usize::from(*index)];
-                match field.at {
+                let value = match field.at {
                     FieldRef::Wide(bits) => self.big(&Big::Bits(bits, *signed), params),
-                    FieldRef::Narrow(fld) => Wide::from_u64(load(&self.ctx.frame, fld)),
+                    FieldRef::Narrow(fld) => {
+                        let value = Wide::from_u64(load(&self.ctx.frame, fld));
+                        if *signed { value.sign_extend(field.width) } else { value }
+                    }
                     _ => Wide::from_u64(0),
+                };
+                match field.surplus {
+                    Some(flag) => value.add(&Wide::from_u64(load(&self.ctx.frame, flag)).shl(field.width.into())),
+                    None => value,
                 }
             }
         }
@@ -190,7 +198,7 @@ impl Run<'_> {
             return false;
         }
         let bytes = |h: &Header| {
-            let len = h.fixed as usize;
+            let len = h.held() as usize;
             &self.ctx.frame[h.base as usize..h.base as usize + len]
         };
         let var = |h: &Header| {
@@ -248,6 +256,10 @@ impl Run<'_> {
                 let index = self.num(index, params);
                 self.rt.registers[usize::from(*id)].set_low(index, value);
             }
+            Dst::Surplus(dst, flag, width) => {
+                store(&mut self.ctx.frame, *flag, u64::from(*width <= 64 && value >> (width - 1) == 1));
+                self.put(dst, value, params);
+            }
             Dst::Nowhere => {}
         }
     }
@@ -267,6 +279,11 @@ impl Run<'_> {
             Dst::Register(id, index) => {
                 let index = self.num(index, params);
                 self.rt.registers[usize::from(*id)].set_wide(index, value);
+            }
+            Dst::Surplus(dst, flag, width) => {
+                let surplus = value.shr(u64::from(width - 1)) == Wide::from_u64(1);
+                store(&mut self.ctx.frame, *flag, u64::from(surplus));
+                self.put_wide(dst, value, params);
             }
             dst => self.put(dst, value.low(), params),
         }

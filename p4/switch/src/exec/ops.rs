@@ -219,18 +219,21 @@ impl Run<'_> {
         }
     }
 
-    /// `setValid`: a header that was not valid starts with zeros.
+    /// `setValid`: a header that was not valid starts with zeros. As on BMv2 a variable-length field keeps its length.
     fn add_header(&mut self, header: u16) {
         if self.ctx.is_valid(header) {
             return;
         }
         let def = &self.code.headers[usize::from(header)];
-        self.ctx.frame[def.base as usize..(def.base + def.fixed) as usize].fill(0);
+        self.ctx.frame[def.base as usize..(def.base + def.held()) as usize].fill(0);
+        let mut len = def.fixed;
         if let Some(var) = &def.var {
-            self.ctx.var_len[var.slot] = 0;
+            let bytes = self.ctx.var_len[var.slot];
+            self.ctx.frame[var.area as usize..(var.area + bytes) as usize].fill(0);
+            len += bytes;
         }
         self.ctx.set_valid(self.code, header);
-        self.ctx.length = self.ctx.length.wrapping_add(def.fixed);
+        self.ctx.length = self.ctx.length.wrapping_add(len);
     }
 
     fn copy_var(&mut self, dst: u16, src: u16) {
@@ -245,7 +248,7 @@ impl Run<'_> {
 
     fn copy_contents(&mut self, dst: u16, src: u16) {
         let (to, from) = (&self.code.headers[usize::from(dst)], &self.code.headers[usize::from(src)]);
-        let len = to.fixed.min(from.fixed);
+        let len = to.held().min(from.held());
         let at = from.base as usize;
         self.ctx.frame.copy_within(at..at + len as usize, to.base as usize);
         if to.var.is_some() {
@@ -324,7 +327,7 @@ impl Run<'_> {
         let frame = &mut self.ctx.frame;
         let mut swap =
             |a: u32, b: u32, len: u32| (0..len as usize).for_each(|i| frame.swap(a as usize + i, b as usize + i));
-        swap(a.base, b.base, a.fixed.min(b.fixed));
+        swap(a.base, b.base, a.held().min(b.held()));
         if let (Some(a), Some(b)) = (&a.var, &b.var) {
             swap(a.area, b.area, a.max_bytes.min(b.max_bytes));
             self.ctx.var_len.swap(a.slot, b.slot);

@@ -68,12 +68,20 @@ impl Run<'_> {
         if self.ctx.end - at < bytes { Err(self.code.err.packet_too_short) } else { Ok(()) }
     }
 
+    /// The fields of a header from the wire are what their bits say.
+    fn clear_tail(&mut self, def: &Header) {
+        if def.tail > 0 {
+            self.ctx.frame[(def.base + def.fixed) as usize..(def.base + def.held()) as usize].fill(0);
+        }
+    }
+
     fn extract(&mut self, header: u16, at: &mut usize) -> Result<(), u32> {
         let def = &self.code.headers[usize::from(header)];
         let len = def.fixed as usize;
         self.need(*at, len)?;
         let base = def.base as usize;
         self.ctx.frame[base..base + len].copy_from_slice(&self.packet[*at..*at + len]);
+        self.clear_tail(def);
         if let Some(var) = &def.var {
             self.ctx.var_len[var.slot] = 0;
         }
@@ -98,6 +106,7 @@ impl Run<'_> {
         }
         let packet = &self.packet[*at..*at + fixed + var_len];
         let (base, area) = (def.base as usize, var.area as usize);
+        self.clear_tail(def);
         if var.at % 8 == 0 {
             let before = var.at as usize / 8;
             self.ctx.frame[base..base + before].copy_from_slice(&packet[..before]);

@@ -84,7 +84,7 @@ impl Emit<'_> {
             Dst::Fld(fld) => self.store(*fld, value, known),
             Dst::Bits(bits) => self.put_limbs(*bits, &[value], known),
             Dst::Nowhere => {}
-            Dst::Dyn(..) | Dst::Register(..) => return false,
+            Dst::Dyn(..) | Dst::Register(..) | Dst::Surplus(..) => return false,
         }
         true
     }
@@ -244,14 +244,14 @@ impl Emit<'_> {
 
     fn add_header(&mut self, header: u16) -> bool {
         let def = &self.code.headers[usize::from(header)];
-        if def.var.is_some() || def.fixed > MOST_INLINE {
+        if def.var.is_some() || def.held() > MOST_INLINE {
             return false;
         }
         let (missing, done) = (self.block(), self.block());
         let valid = self.is_valid(header);
         self.branch_on(valid, done, missing);
         self.b.switch_to_block(missing);
-        self.clear(def.base, def.fixed);
+        self.clear(def.base, def.held());
         self.set_valid(header);
         self.grow(i64::from(def.fixed));
         self.jump(done);
@@ -261,7 +261,7 @@ impl Emit<'_> {
 
     fn assign_header(&mut self, dst: u16, src: u16) -> bool {
         let (to, from) = (&self.code.headers[usize::from(dst)], &self.code.headers[usize::from(src)]);
-        let len = to.fixed.min(from.fixed);
+        let len = to.held().min(from.held());
         if to.var.is_some() || len > MOST_INLINE {
             return false;
         }

@@ -177,6 +177,9 @@ impl Emit<'_> {
         self.need(p, len);
         let from = self.here(p);
         self.copy(self.frame, def.base as i32, from, 0, def.fixed);
+        if def.tail > 0 {
+            self.clear(def.base + def.fixed, def.tail);
+        }
         if let Some(var) = &def.var {
             let lens = self.cx_word(offset_of!(Cx, var_len));
             let zero = self.b.ins().iconst(I32, 0);

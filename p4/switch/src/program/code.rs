@@ -45,6 +45,8 @@ pub struct Field {
     pub width: u32,
     pub signed: bool,
     pub at: FieldRef,
+    /// 1 while the value of a signed field is 2^width more than its bits say (see `lower::surplus`).
+    pub surplus: Option<Fld>,
 }
 
 /// The variable-length field of a header. The frame holds the fixed part without it and the field's bytes apart.
@@ -69,12 +71,21 @@ pub struct Header {
     pub base: u32,
     /// Bytes on the wire without the variable-length field.
     pub fixed: u32,
+    /// Bytes in the frame behind these: what its fields have besides their bits.
+    pub tail: u32,
     pub fields: Vec<Field>,
     pub var: Option<Var>,
     /// Length of the variable field for programs that give it by the type (P4_14).
     pub var_len: Option<Num>,
     /// The other members of the header union this one is in.
     pub rivals: Vec<u16>,
+}
+
+impl Header {
+    /// Bytes of the frame from `base` that go where the header's contents go.
+    pub fn held(&self) -> u32 {
+        self.fixed + self.tail
+    }
 }
 
 /// A header stack or, with `union_members`, a stack of unions.
@@ -218,6 +229,8 @@ pub enum Dst {
     Bits(Bits),
     Dyn(Hdr, u16),
     Register(u16, Num),
+    /// An unsigned number into a signed field of this width and its surplus.
+    Surplus(Box<Dst>, Fld, u32),
     /// Written values are lost, for example to a validity bit.
     Nowhere,
 }

@@ -1,8 +1,8 @@
-//! Actions: each primitive becomes one op, so that jumps keep their targets.
+//! Actions: each primitive becomes an op or two; jumps are to the first.
 
 use super::super::code::*;
 use super::expr::{Expr, Sort};
-use super::{ActionInfo, Lower, ParamInfo, Result};
+use super::{ActionInfo, Lower, Param, ParamInfo, Result};
 use crate::json::Node;
 
 impl Lower {
@@ -10,30 +10,34 @@ impl Lower {
         for node in root.get("actions")?.items()? {
             let (mut params, mut words, mut total) = (Vec::new(), Vec::new(), 0usize);
             self.params.clear();
+            let id = node.get("id")?.int()?;
             for param in node.list("runtime_data")? {
                 let bitwidth = param.get("bitwidth")?.uint(4_096)? as u32;
                 params.push(ParamInfo { name: param.get("name")?.str()?.to_owned(), bitwidth });
                 words.push(total as u16);
-                self.params.push((total as u16, bitwidth));
+                // The JSON does not say which parameters are signed; a number below zero does.
+                let signed = self.below_zero.contains(&(id, self.params.len()));
+                self.params.push(Param { word: total as u16, width: bitwidth, signed });
                 total += bitwidth.div_ceil(64).max(1) as usize;
             }
             if params.len() > 1_000 {
                 return Err(node.err("an action with more than 1000 parameters"));
             }
-            let mut ops = Vec::new();
-            for primitive in node.list("primitives")? {
-                ops.push(self.primitive(&primitive)?);
+            let primitives = node.list("primitives")?;
+            let (mut ops, mut starts) = (Vec::new(), Vec::new());
+            for primitive in &primitives {
+                starts.push(ops.len());
+                self.primitives(primitive, &mut ops)?;
             }
-            let len = ops.len();
-            for (op, primitive) in ops.iter().zip(node.list("primitives")?) {
-                if let Op::Jump(to) | Op::JumpIfZero(_, to) | Op::JumpUnless(_, to) = op
-                    && *to > len
-                {
-                    return Err(primitive.err(format!("jumps to {to}, the action has {len} primitives")));
+            starts.push(ops.len());
+            for op in &mut ops {
+                if let Op::Jump(to) | Op::JumpIfZero(_, to) | Op::JumpUnless(_, to) = op {
+                    let len = primitives.len();
+                    let start = starts.get(*to).copied();
+                    *to = start.ok_or_else(|| node.err(format!("jumps to {to}, the action has {len} primitives")))?;
                 }
             }
             let registers = registers_of(&ops);
-            let id = node.get("id")?.int()?;
             if self.action_ids.insert(id, self.actions.len()).is_some() {
                 return Err(node.err(format!("a second action has the id {id}")));
             }
@@ -118,8 +122,18 @@ impl Lower {
         })
     }
 
+    /// A primitive and, before it, what it does to a field's surplus.
+    pub(super) fn primitives(&mut self, node: &Node<'_>, ops: &mut Vec<Op>) -> Result<()> {
+        if let ("assign" | "modify_field", [dst, src]) = (node.get("op")?.str()?, &node.get("parameters")?.items()?[..])
+        {
+            ops.extend(self.surplus(dst, src)?);
+        }
+        ops.push(self.primitive(node)?);
+        Ok(())
+    }
+
     /// One primitive call: `{"op", "parameters"}`.
-    pub(super) fn primitive(&mut self, node: &Node<'_>) -> Result<Op> {
+    fn primitive(&mut self, node: &Node<'_>) -> Result<Op> {
         let name_node = node.get("op")?;
         let name = name_node.str()?;
         let args = node.get("parameters")?.items()?;
@@ -245,24 +259,24 @@ impl Lower {
             "add_header" | "add_header_fast" => Op::AddHeader(self.header_arg(&args[0])?),
             "remove_header" => Op::RemoveHeader(self.header_arg(&args[0])?),
             "modify_field_with_hash_based_offset" => {
-                let dst = self.dst(&args[0])?.0;
+                let dst = self.result_dst(&args[0])?;
                 let calc = self.named(&self.calc_ids, &args[2].get("value")?, "calculation")?;
                 Op::Hash { dst, base: self.arg(&args[1])?, calc, size: self.arg(&args[3])? }
             }
             "modify_field_rng_uniform" => {
-                let dst = self.dst(&args[0])?.0;
+                let dst = self.result_dst(&args[0])?;
                 Op::Random { dst, low: self.arg(&args[1])?, high: self.arg(&args[2])? }
             }
             "execute_meter" => {
                 let meter = self.named(&self.meter_ids, &args[0].get("value")?, "meter")?;
-                Op::Meter { meter, index: self.arg(&args[1])?, dst: self.dst(&args[2])?.0 }
+                Op::Meter { meter, index: self.arg(&args[1])?, dst: self.result_dst(&args[2])? }
             }
             "count" => {
                 let counter = self.named(&self.counter_ids, &args[0].get("value")?, "counter")?;
                 Op::Count { counter, index: self.arg(&args[1])? }
             }
             "register_read" => {
-                let dst = self.dst(&args[0])?.0;
+                let dst = self.result_dst(&args[0])?;
                 let register = self.named(&self.register_ids, &args[1].get("value")?, "register")?;
                 Op::RegisterRead { dst, register, index: self.arg(&args[2])? }
             }

@@ -214,12 +214,13 @@ impl Lower {
     }
 
     fn action_data(&self, action: ActionId, node: &Node<'_>) -> Result<Vec<Value>> {
-        let wanted = self.actions[action].params.len();
+        let params = &self.actions[action].params;
         let items = node.items()?;
-        if items.len() != wanted {
+        if items.len() != params.len() {
+            let wanted = params.len();
             return Err(node.err(format!("found {} values, the action has {wanted} parameters", items.len())));
         }
-        items.iter().map(|item| Ok(item.hex()?.1.into_iter().collect())).collect()
+        items.iter().zip(params).map(|(item, param)| value_of(item, param.bitwidth)).collect()
     }
 
     /// The key's fields, where each goes in the packed key, and the packed key's words.
@@ -316,7 +317,7 @@ impl Lower {
             }
             let mut values = Vec::new();
             for (item, field) in items.iter().zip(&fields) {
-                let hex = |name| -> Result<Value> { Ok(item.get(name)?.hex()?.1.into_iter().collect()) };
+                let hex = |name| -> Result<Value> { value_of(&item.get(name)?, field.bitwidth) };
                 let kind = item.get("match_type")?;
                 values.push(match kind.str()? {
                     "exact" if field.kind == MatchKind::Optional => KeyField::Optional(Some(hex("key")?)),
@@ -335,7 +336,7 @@ impl Lower {
                         Some(key)
                             if item.opt("mask")?.is_none_or(|m| m.hex().is_ok_and(|m| m.1.iter().any(|&b| b != 0))) =>
                         {
-                            KeyField::Optional(Some(key.hex()?.1.into_iter().collect()))
+                            KeyField::Optional(Some(value_of(&key, field.bitwidth)?))
                         }
                         _ => KeyField::Optional(None),
                     },
@@ -355,6 +356,17 @@ impl Lower {
         }
         Ok(())
     }
+}
+
+/// A constant of an entry; one below zero in the two's complement of its field or parameter.
+fn value_of(node: &Node<'_>, width: u32) -> Result<Value> {
+    let (negative, bytes) = node.hex()?;
+    if !negative {
+        return Ok(bytes.into_iter().collect());
+    }
+    let mut limbs = vec![0; width.div_ceil(64) as usize];
+    Wide::from_bytes(&bytes).neg().mask(width).to_limbs(&mut limbs);
+    Ok(limbs.iter().rev().flat_map(|limb| limb.to_be_bytes()).collect())
 }
 
 use super::super::code::Node as Node_;

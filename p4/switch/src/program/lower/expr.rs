@@ -1,7 +1,7 @@
 //! Expressions: from JSON to an untyped tree, and from there to truth values, headers and wide numbers.
 
 use super::super::code::*;
-use super::{Lower, MAX_EXPR_DEPTH, Result};
+use super::{Lower, MAX_EXPR_DEPTH, Param, Result};
 use crate::exec::wide::Wide;
 use crate::json::Node;
 
@@ -430,6 +430,19 @@ impl Lower {
         if let Some((header, index, _, signed)) = self.dynamic(expr, node)? {
             return Ok(Big::Dyn(Box::new(header), index as u16, signed));
         }
+        if let Expr::Field(header, index) = expr
+            && let Some(flag) = self.surplus_of(*header, *index)
+        {
+            let (at, width) = self.field_at(*header, *index);
+            let bits = match at {
+                FieldRef::Narrow(fld) => Big::Num(Num::Signed(fld), true),
+                FieldRef::Wide(bits) => Big::Bits(bits, true),
+                _ => return Err(node.err("expected a number")),
+            };
+            let width = Big::Const(Wide::from_u64(width.into()));
+            let more = Big::Op(BigOp::Shl, Box::new((Big::Num(Num::Fld(flag), false), width)));
+            return Ok(Big::Op(BigOp::Add, Box::new((bits, more))));
+        }
         Ok(match expr {
             Expr::Field(header, index) => match self.field_at(*header, *index).0 {
                 FieldRef::Wide(bits) => Big::Bits(bits, self.code.headers[usize::from(*header)].fields[*index].signed),
@@ -439,8 +452,9 @@ impl Lower {
             },
             Expr::Const(value) => Big::Const(value.clone()),
             Expr::Local(index) => {
-                let (word, width) = self.params[*index];
-                Big::Param { word, words: width.div_ceil(64) as u16 }
+                let Param { word, width, signed } = self.params[*index];
+                let param = Big::Param { word, words: width.div_ceil(64) as u16 };
+                if signed { Big::SignExtend(Box::new(param), width) } else { param }
             }
             Expr::Register(id, index) => Big::Register(*id, Box::new(self.low(index, 64, node)?)),
             Expr::Unary(Unary::BitNot, x) => Big::Not(Box::new(self.big(x, node)?)),

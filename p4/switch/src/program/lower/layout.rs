@@ -174,13 +174,18 @@ impl Lower {
                 }
             };
             let width = field.width.unwrap_or(0);
-            fields.push(Field { name: field.name.clone(), width, signed: field.signed, at });
+            fields.push(Field { name: field.name.clone(), width, signed: field.signed, at, surplus: None });
         }
         if bit % 8 != 0 {
             return Err(node.err(format!("the header \"{name}\" has {} bits, expected whole bytes", bit - base * 8)));
         }
         let fixed = bit / 8 - base;
         *end = base + fixed;
+        for field in fields.iter_mut().filter(|field| self.with_surplus && field.signed) {
+            field.surplus = Some(Fld { off: *end, shift: 56, width: 1, own: 1, mask: 1 });
+            *end += 1;
+        }
+        let tail = *end - base - fixed;
         if let Some(var) = &mut var {
             let max = def.max_length.unwrap_or(fixed + DEFAULT_VAR);
             (var.area, var.max_bytes) = (*end, max.saturating_sub(fixed));
@@ -190,7 +195,7 @@ impl Lower {
             return Err(node.err(format!("headers and metadata need more than {MAX_FRAME} bytes")));
         }
         let name = name.to_owned();
-        Ok(Header { name, ty, metadata, base, fixed, fields, var, var_len: None, rivals: Vec::new() })
+        Ok(Header { name, ty, metadata, base, fixed, tail, fields, var, var_len: None, rivals: Vec::new() })
     }
 
     fn stacks(&mut self, root: &Node<'_>) -> Result<()> {

@@ -7,6 +7,7 @@ mod layout;
 mod narrow;
 mod parser;
 mod stale;
+mod surplus;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -56,10 +57,22 @@ pub(super) struct Lower {
     value_sets: Vec<ValueSetInfo>,
     errors: Vec<(String, u32)>,
     /// Parameters of the action being lowered.
-    params: Vec<(u16, u32)>,
+    params: Vec<Param>,
+    /// Parameters, by their action's id in the JSON, that the program gives numbers below zero.
+    below_zero: HashSet<(i64, usize)>,
     depth: usize,
+    /// Signed fields have a surplus.
+    with_surplus: bool,
     /// What tables read as zeros while its header is not valid.
     stale: stale::Stale,
+}
+
+/// A parameter of the action being lowered: its first word, its width, and whether it is read as a signed number.
+#[derive(Clone, Copy)]
+struct Param {
+    word: u16,
+    width: u32,
+    signed: bool,
 }
 
 pub(super) fn load(json: &[u8]) -> Result<Program> {
@@ -92,6 +105,8 @@ impl Lower {
         if let Some(node) = root.list("extern_instances")?.first() {
             return Err(node.err("extern instances are not part of v1model"));
         }
+        self.with_surplus = surplus::possible(root)?;
+        self.below_zero = surplus::below_zero(root)?;
         self.headers(root)?;
         self.aliases(root)?;
         self.errors(root)?;
@@ -216,11 +231,14 @@ impl Lower {
     fn lists(&mut self, root: &Node<'_>) -> Result<()> {
         for node in root.list("field_lists")? {
             let id = node.get("id")?.uint(u64::from(u16::MAX))? as usize;
-            let fields = self.list_fields(&node)?;
+            let mut fields: Vec<FieldRef> = self.list_fields(&node)?.into_iter().map(|(field, _)| field).collect();
+            let all = self.code.headers.iter().flat_map(|header| &header.fields);
+            let listed = all.filter(|field| fields.contains(&field.at)).filter_map(|field| field.surplus);
+            fields.extend(listed.map(FieldRef::Narrow).collect::<Vec<_>>());
             if self.code.lists.len() <= id {
                 self.code.lists.resize(id + 1, Vec::new());
             }
-            self.code.lists[id] = fields.into_iter().map(|(field, _)| field).collect();
+            self.code.lists[id] = fields;
         }
         for node in root.list("learn_lists")? {
             let id = node.get("id")?.uint(u64::from(u16::MAX))? as usize;

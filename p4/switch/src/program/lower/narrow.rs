@@ -7,7 +7,7 @@
 
 use super::super::code::*;
 use super::expr::{Binary, Expr, Sort, Unary};
-use super::{Lower, Result};
+use super::{Lower, Param, Result};
 use crate::exec::wide::Wide;
 use crate::json::Node;
 
@@ -28,6 +28,11 @@ fn unsigned(width: u32) -> Range {
 
 fn signed(width: u32) -> Range {
     (-(1i128 << (width - 1)), (1 << (width - 1)) - 1)
+}
+
+/// Of a signed field that may have a surplus.
+fn with_surplus(width: u32) -> Range {
+    (signed(width).0, unsigned(width).1)
 }
 
 fn bits_of(value: i128) -> u32 {
@@ -79,8 +84,15 @@ impl Lower {
     fn try_low(&mut self, expr: &Expr, width: u32, node: &Node<'_>) -> Result<Option<Num>> {
         Ok(Some(match expr {
             Expr::Const(value) => Num::Const(value.low()),
-            Expr::Local(index) => Num::Param(self.params[*index].0),
+            Expr::Local(index) if self.params[*index].width >= width => Num::Param(self.params[*index].word),
+            Expr::Local(_) => return Ok(self.exact(expr, node)?.map(|(num, _)| num)),
             Expr::Field(header, index) => match self.field_at(*header, *index).0 {
+                FieldRef::Wide(bits) if bits.width < width && self.surplus_of(*header, *index).is_some() => {
+                    return Ok(self.exact(expr, node)?.map(|(num, _)| num));
+                }
+                FieldRef::Narrow(fld) if width <= fld.width.into() && self.surplus_of(*header, *index).is_some() => {
+                    Num::Fld(fld)
+                }
                 FieldRef::Wide(bits) => {
                     let take = bits.width.min(64);
                     let low = Bits { bit: bits.bit + bits.width - take, width: take };
@@ -159,8 +171,23 @@ impl Lower {
             if width > 64 {
                 return Ok(None);
             }
-            let range = if is_signed { signed(width) } else { unsigned(width) };
+            let range = match self.surplus_of(self.sample(&header), index) {
+                Some(_) => with_surplus(width),
+                None if is_signed => signed(width),
+                None => unsigned(width),
+            };
             return Ok(Some((Num::Dyn(Box::new(header), index as u16), range)));
+        }
+        if let Expr::Field(header, index) = expr
+            && let Some(flag) = self.surplus_of(*header, *index)
+        {
+            let (bits, width) = match self.field_at(*header, *index).0 {
+                FieldRef::Narrow(fld) => (Num::Signed(fld), u32::from(fld.width)),
+                FieldRef::Wide(bits) if bits.width < 64 => (Num::SignedBits(bits), bits.width),
+                _ => return Ok(None),
+            };
+            let more = op(NumOp::Shl, Num::Fld(flag), Num::Const(u64::from(width)));
+            return Ok(Some((op(NumOp::Add, bits, more), with_surplus(width))));
         }
         Ok(match expr {
             Expr::Const(value) => {
@@ -174,8 +201,13 @@ impl Lower {
                 }
             }
             Expr::Local(index) => {
-                let (word, width) = self.params[*index];
-                (width <= 64).then(|| (Num::Param(word), unsigned(width)))
+                let Param { word, width, signed: below_zero } = self.params[*index];
+                let num = Num::Param(word);
+                (width <= 64).then(|| match below_zero {
+                    true if width < 64 => (Num::SignExtend(Box::new(num), width as u8), signed(width)),
+                    true => (num, signed(width)),
+                    false => (num, unsigned(width)),
+                })
             }
             Expr::Field(header, index) => match self.field_at(*header, *index).0 {
                 FieldRef::Valid(header) => Some((Num::Valid(header), (0, 1))),

@@ -31,7 +31,7 @@ impl Lower {
         for state in &states {
             let mut ops = Vec::new();
             for op in state.list("parser_ops")? {
-                ops.push(self.parser_op(&op)?);
+                self.parser_op(&op, &mut ops)?;
             }
             let select = self.select(state, &target)?;
             let does: Vec<Op> =
@@ -42,7 +42,7 @@ impl Lower {
         Ok(())
     }
 
-    fn parser_op(&mut self, node: &Node<'_>) -> Result<ParseOp> {
+    fn parser_op(&mut self, node: &Node<'_>, ops: &mut Vec<ParseOp>) -> Result<()> {
         let op_node = node.get("op")?;
         let op = op_node.str()?;
         let args = node.get("parameters")?.items()?;
@@ -50,7 +50,7 @@ impl Lower {
         if args.len() != wanted {
             return Err(node.err(format!("\"{op}\" has {} parameters, expected {wanted}", args.len())));
         }
-        Ok(match op {
+        let op = match op {
             "extract" | "extract_VL" => {
                 let len = match args.get(1) {
                     Some(arg) => {
@@ -88,9 +88,11 @@ impl Lower {
             "set" => {
                 if args[1].get("type")?.str()? == "lookahead" {
                     let (dst, _) = self.dst(&args[0])?;
+                    ops.extend(self.no_surplus(&args[0])?.map(ParseOp::Do));
                     let (offset, width) = lookahead(&args[1].get("value")?)?;
                     ParseOp::Lookahead { dst, offset, width }
                 } else {
+                    ops.extend(self.surplus(&args[0], &args[1])?.map(ParseOp::Do));
                     ParseOp::Do(self.assign(&args[0], &args[1])?)
                 }
             }
@@ -104,9 +106,16 @@ impl Lower {
                 ParseOp::Advance(self.low(&expr, 64, &args[0])?)
             }
             "shift" => ParseOp::Advance(Num::Const(args[0].uint(1 << 20)? * 8)),
-            "primitive" => ParseOp::Do(self.primitive(&args[0])?),
+            "primitive" => {
+                let mut all = Vec::new();
+                self.primitives(&args[0], &mut all)?;
+                ops.extend(all.into_iter().map(ParseOp::Do));
+                return Ok(());
+            }
             other => return Err(op_node.err(format!("the parser operation \"{other}\" is not known"))),
-        })
+        };
+        ops.push(op);
+        Ok(())
     }
 
     fn select(&mut self, state: &Node<'_>, target: &dyn Fn(Option<Node<'_>>) -> Result<u32>) -> Result<Select> {

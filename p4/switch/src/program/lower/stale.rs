@@ -61,6 +61,7 @@ impl Stale {
             Dst::Fld(fld) => self.0.extend(bytes(FieldRef::Narrow(*fld))),
             Dst::Bits(bits) => self.0.extend(bytes(FieldRef::Wide(*bits))),
             Dst::Dyn(header, _) => self.hdr(code, header),
+            Dst::Surplus(dst, ..) => self.dst(code, dst),
             Dst::Register(..) | Dst::Nowhere => {}
         }
     }
