@@ -69,3 +69,12 @@ fn a_checksum_goes_over_the_payload_that_truncation_leaves() {
     assert_eq!(send(8, 0)[4..6], checksum([0x0870, 0x6179, 0x6c6f, 0x6164]));
     assert_eq!(send(9, 0), [&[9, 0, 10, 0][..], &checksum([0x0970, 0x6179, 0x6c6f, 0x6100])].concat());
 }
+
+#[test]
+fn constants_below_zero_are_those_of_their_type() {
+    // The key and the low bytes of the last item, which tell the parameter's sign and value.
+    let last = |count| (send(10, count)[26], send(10, count)[34..36].to_vec());
+    assert_eq!(last(0xfd), (1, vec![0xff, 0xfc]));
+    assert_eq!(last(3), (2, vec![0, 4]));
+    assert_eq!(last(4), (32, vec![0, 7]));
+}

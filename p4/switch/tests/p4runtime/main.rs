@@ -5,6 +5,7 @@ mod arbitration;
 mod arrays;
 mod batches;
 mod fabric;
+mod masks;
 mod pipelines;
 mod preset;
 mod profiles;

@@ -62,6 +62,17 @@ control MainIngress(inout headers h, inout metadata meta, inout standard_metadat
         const entries = { 0: found(4); 7: found(8); }
         const default_action = NoAction();
     }
+    // BMv2 does not take keys below zero.
+    action constant(int<8> value) {
+        h.items[1].wide = (bit<72>)(bit<16>)(int<16>)value;
+        h.items[1].key = (value < 0) ? 8w1 : 8w2;
+    }
+    table constants {
+        key = { (int<8>)h.order.count: exact @name("count"); }
+        actions = { constant; NoAction; }
+        const entries = { -3: constant(-4); 3: constant(4); }
+        const default_action = NoAction();
+    }
     action add_up() {
         for (bit<8> i = 0; i < h.order.count; i = i + 1) {
             for (bit<8> j = 0; j < h.order.count; j = j + 1) {
@@ -88,6 +99,8 @@ control MainIngress(inout headers h, inout metadata meta, inout standard_metadat
             h.order.found = h.order.found + h.item.key;
         } else if (h.order.what == 5) {
             add_up();
+        } else if (h.order.what == 10) {
+            constants.apply();
         }
         by_key.apply();
         by_wide.apply();

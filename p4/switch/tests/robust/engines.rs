@@ -254,13 +254,14 @@ fn compare(name: &str, random: &mut Random, benches: &mut [Bench; 2], packets: u
 #[test]
 fn compiled_programs_do_what_interpreted_ones_do() {
     let mut random = Random(0xd1ff);
-    let programs: [(&str, &[u8]); 6] = [
+    let programs: [(&str, &[u8]); 7] = [
         ("fabric", FABRIC),
         ("features", FEATURES),
         ("router", ROUTER),
         ("p4rt_all", include_bytes!("../programs/p4rt_all.json")),
         ("p4rt_more", include_bytes!("../programs/p4rt_more.json")),
         ("leaf", include_bytes!("../programs/io_leaf.json")),
+        ("alike", include_bytes!("../programs/alike.json")),
     ];
     let mut total = 0;
     for (name, json) in programs {
