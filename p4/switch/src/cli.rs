@@ -162,6 +162,8 @@ pub struct Config {
     pub program: Option<PathBuf>,
     pub p4info: Option<PathBuf>,
     pub ports: Vec<(PortNo, PortSpec, PortOptions)>,
+    /// Settings of ports that are added later.
+    pub port_options: PortOptions,
     /// How long capture files wait before they are read.
     pub input_delay: Duration,
     pub workers: usize,
@@ -264,6 +266,11 @@ impl Cli {
                 pair.ok_or_else(|| wrong(format!("--port-speed {text:?}: allowed is NO=BITS_PER_SECOND")))?;
             speeds.insert(no, bps);
         }
+        let port_options = PortOptions {
+            ring: RingOptions { rx_slots: self.ring_slots, ..RingOptions::default() },
+            capture: self.pcap.clone(),
+            ..PortOptions::default()
+        };
         let mut ports: Vec<(PortNo, PortSpec, PortOptions)> = Vec::new();
         for text in &self.interfaces {
             let (no, mut spec) = PortSpec::parse(text).map_err(wrong)?;
@@ -278,9 +285,8 @@ impl Cli {
             }
             let options = PortOptions {
                 speed_bps: speeds.remove(&no),
-                ring: RingOptions { rx_slots: self.ring_slots, ..RingOptions::default() },
-                capture: self.pcap.clone(),
-                ..PortOptions::default()
+                alias: Some(crate::gnmi::site::qualified(self.device_id, no, &spec.name())),
+                ..port_options.clone()
             };
             ports.push((no, spec, options));
         }
@@ -318,6 +324,7 @@ impl Cli {
             program: self.program.or(self.json),
             p4info: self.p4info,
             ports: if self.dp_grpc_server_addr.is_some() { Vec::new() } else { ports },
+            port_options,
             input_delay: Duration::from_secs(self.use_files.unwrap_or(0)),
             workers: self.workers.into(),
             spin: Duration::from_micros(self.spin),

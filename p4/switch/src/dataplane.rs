@@ -1,12 +1,13 @@
 //! `p4.bm.DataplaneInterface`: packets come and go by gRPC in place of ports, as with BMv2's flag `--dp-grpc-server-addr`.
 //!
-//! Every port number exists and is up until [`SetPortOperStatus`](p4runtime_proto::p4::bm) says otherwise. A packet is carried
+//! Every port number exists and is up until [`SetPortOperStatus`](p4runtime_proto::p4::bm) says otherwise. Those that are made
+//! over gNMI are shown there, count, and can be disabled: nothing passes a disabled port. A packet is carried
 //! through the switch before the next is read, so a client that ends its half of the stream has all answers when the other
 //! half ends.
 
 use crate::lane::Worker;
 use crate::p4runtime::{Events, plane::Host};
-use crate::ports::PortNo;
+use crate::ports::{PortManager, PortNo};
 use crate::switch::{PacketMeta, Switch};
 use futures::{Stream, StreamExt};
 use p4runtime_proto::p4::bm::{
@@ -15,6 +16,7 @@ use p4runtime_proto::p4::bm::{
 };
 use parking_lot::Mutex;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -34,6 +36,7 @@ pub struct Dataplane(Arc<Inner>);
 struct Inner {
     device_id: u64,
     switch: Arc<Switch>,
+    ports: PortManager,
     worker: Mutex<Worker>,
     cpu: Option<PortNo>,
     events: Arc<OnceLock<Events>>,
@@ -42,10 +45,16 @@ struct Inner {
 }
 
 impl Dataplane {
-    pub fn new(device_id: u64, switch: &Arc<Switch>, cpu: Option<PortNo>, events: Arc<OnceLock<Events>>) -> Self {
+    pub fn new(
+        device_id: u64,
+        switch: &Arc<Switch>,
+        ports: PortManager,
+        cpu: Option<PortNo>,
+        events: Arc<OnceLock<Events>>,
+    ) -> Self {
         let worker = Mutex::new(switch.worker());
         let client = Mutex::default();
-        Dataplane(Arc::new(Inner { device_id, switch: Arc::clone(switch), worker, cpu, events, client }))
+        Dataplane(Arc::new(Inner { device_id, switch: Arc::clone(switch), ports, worker, cpu, events, client }))
     }
 
     /// Serves in a thread of its own: streams of one connection begin there in the order in which the client opened them, and
@@ -72,7 +81,21 @@ impl Inner {
     /// Carries a packet through the switch: what leaves for the client. What leaves for the controller goes there.
     fn carry(&self, id: u64, port: PortNo, packet: &[u8]) -> Vec<PacketStreamResponse> {
         let mut left = Vec::new();
+        if let Some(port) = self.ports.port(port) {
+            if !port.is_enabled() {
+                port.counters.in_discards.fetch_add(1, Ordering::Relaxed);
+                return left;
+            }
+            port.counters.received_bare(packet.len());
+        }
         let mut sink = |port: u32, head: &[u8], payload: &[u8], _: PacketMeta| {
+            if let Some(port) = self.ports.port(port) {
+                if !port.is_enabled() {
+                    port.counters.out_discards.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                port.counters.sent_bare(head.len() + payload.len());
+            }
             let packet = [head, payload].concat();
             if self.cpu == Some(port) {
                 let _ = self.events.get().is_some_and(|events| events.packet_in(packet));
@@ -159,10 +182,7 @@ impl DataplaneInterface for Dataplane {
                 )));
             }
         };
-        self.0.switch.set_port_up(request.port, up);
-        if let Some(events) = self.0.events.get() {
-            events.port_changed(request.port);
-        }
+        self.0.ports.set_carrier(request.port, up);
         Ok(Response::new(SetPortOperStatusResponse {}))
     }
 }

@@ -10,7 +10,7 @@
 use crate::cli::{Config, LogTarget};
 use crate::dataplane::Dataplane;
 use crate::forward::ProgramForwarder;
-use crate::gnmi::GnmiService;
+use crate::gnmi::{GnmiService, site::Site};
 use crate::p4runtime::{self, Events, plane::Host};
 use crate::ports::{PortManager, PortNo, PortOptions, PortSpec};
 use crate::program::Program;
@@ -119,7 +119,7 @@ async fn serve(config: Config) -> Result<()> {
     });
     let dataplane = match &config.dataplane {
         Some(address) => {
-            let plane = Dataplane::new(config.device_id, &switch, config.cpu_port, Arc::clone(&events));
+            let plane = Dataplane::new(config.device_id, &switch, ports.clone(), config.cpu_port, Arc::clone(&events));
             Some((bind("--dp-grpc-server-addr", address)?, plane))
         }
         None => None,
@@ -140,12 +140,22 @@ async fn serve(config: Config) -> Result<()> {
         p4runtime.name_port(&spec.name(), *no);
     }
     add_ports(&ports, config.ports, config.input_delay)?;
+    let registry = p4runtime.clone();
+    let reserved = [config.cpu_port.map(|no| (no, "the CPU port")), Some((config.drop_port, "the drop port"))];
+    let site = Site {
+        device_id: config.device_id,
+        reserved: reserved.into_iter().flatten().collect(),
+        options: config.port_options,
+        remote: config.dataplane.is_some(),
+        named: Box::new(move |name, no| registry.name_port(name, no)),
+    };
 
     let mut server = Server::builder();
     if let Some(tls) = &config.tls {
         server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
     }
-    let router = server.add_service(p4runtime.service()).add_service(GNmiServer::new(GnmiService::new(ports.clone())));
+    let gnmi = GNmiServer::new(GnmiService::new(ports.clone(), site));
+    let router = server.add_service(p4runtime.service()).add_service(gnmi);
     // Whoever is let in finds the ports there.
     let listener = socket.listen(BACKLOG).with_context(|| format!("--grpc-server-addr {}", config.address))?;
     let incoming = incoming(listener);

@@ -15,7 +15,7 @@ use p4runtime_proto::gnmi::{
     g_nmi_client::GNmiClient, g_nmi_server::GNmiServer, subscribe_request::Request, subscribe_response::Response,
     typed_value::Value,
 };
-use p4switch::gnmi::GnmiService;
+use p4switch::gnmi::{GnmiService, site::Site};
 use p4switch::ports::packet::{PacketRx, PacketTx, RingOptions};
 use p4switch::ports::{Offload, PortEvent, PortManager, PortNo, PortOptions, PortRx, PortSpec, PortTx, netlink, sys};
 use p4switch::runtime::{Forwarder, Runtime, RuntimeOptions, Sink};
@@ -477,6 +477,11 @@ fn path(names: &[&str]) -> Path {
     Path { elem: elem.collect(), ..Path::default() }
 }
 
+fn site() -> Site {
+    let options = PortOptions::default();
+    Site { device_id: 1, reserved: Vec::new(), options, remote: false, named: Box::new(|_, _| {}) }
+}
+
 fn gnmi(_: &str) {
     let manager = switch(Program::Cable, |_, _| {});
     manager.add(5, PortSpec::Linux("x0".into()), &PortOptions::default()).unwrap();
@@ -489,7 +494,7 @@ fn gnmi(_: &str) {
     runtime.block_on(async {
         let incoming =
             tokio_stream::wrappers::TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
-        let service = GNmiServer::new(GnmiService::new(manager.clone()));
+        let service = GNmiServer::new(GnmiService::new(manager.clone(), site()));
         tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
         let mut client = GNmiClient::connect(format!("http://{address}")).await.unwrap();
         let list = SubscriptionList {

@@ -1,21 +1,26 @@
 //! gNMI server for the OpenConfig interfaces of the switch: its ports, their state, counters and speed.
 //!
-//! [`tree`] has the leaves and paths, [`value`] the encodings, [`set`] and [`subscribe`] the logic, all without I/O. This file
-//! joins them to the port manager and tonic.
+//! [`tree`] has the leaves and paths, [`value`] the encodings, [`set`] with [`candidate`] and [`site`], and [`subscribe`] the
+//! logic, all without I/O. This file joins them to the port manager and tonic.
 
+pub mod candidate;
 pub mod set;
+pub mod site;
 pub mod subscribe;
 pub mod tree;
 pub mod value;
 
 use crate::ports::port::now_ns;
-use crate::ports::{PortError, PortEvent, PortManager};
+use crate::ports::{Opened, PortError, PortEvent, PortManager, PortOptions, PortSpec};
+use candidate::{Change, New};
 use p4runtime_proto::GNMI_VERSION;
 use p4runtime_proto::gnmi::{
     CapabilityRequest, CapabilityResponse, GetRequest, GetResponse, ModelData, Notification, Path, SetRequest,
     SetResponse, SubscribeRequest, SubscribeResponse, Update, UpdateResult, g_nmi_server::GNmi, get_request::DataType,
 };
-use set::Change;
+use parking_lot::Mutex;
+use site::Site;
+use std::sync::Arc;
 use std::time::Instant;
 use subscribe::Session;
 use tokio::sync::{broadcast, mpsc};
@@ -31,11 +36,14 @@ const BACKLOG: usize = 64;
 #[derive(Clone)]
 pub struct GnmiService {
     ports: PortManager,
+    site: Arc<Site>,
+    /// Sets take their turn here.
+    turn: Arc<Mutex<()>>,
 }
 
 impl GnmiService {
-    pub fn new(ports: PortManager) -> Self {
-        Self { ports }
+    pub fn new(ports: PortManager, site: Site) -> Self {
+        Self { ports, site: Arc::new(site), turn: Arc::default() }
     }
 
     /// Answers a Get (gNMI 0.8 §3.3): one notification a path.
@@ -56,19 +64,24 @@ impl GnmiService {
         Ok(GetResponse { notification, ..GetResponse::default() })
     }
 
-    /// Carries out a Set: all of it, or nothing.
+    /// Carries out a Set: all of it, or nothing. Waits for the kernel and for the forwarding threads.
     pub fn write(&self, request: &SetRequest) -> Result<SetResponse, Status> {
+        let _turn = self.turn.lock();
         let before = self.ports.list();
-        let plan = set::plan(request, &before)?;
-        for change in &plan.changes {
-            if let Err(error) = self.apply(*change) {
-                for port in &before {
-                    // Back to what was; a port that cannot be set any more has gone.
-                    let _ = self.ports.set_enabled(port.no, port.enabled);
-                    let _ = self.ports.set_speed(port.no, port.speed_bps);
-                }
-                return Err(Status::aborted(format!("nothing is changed: {error}")));
+        let plan = set::plan(request, &before, &self.site)?;
+        let opened = plan.add.iter().map(|new| self.open(new)).collect::<Result<Vec<_>, _>>()?;
+        let changed = plan.changes.iter().try_for_each(|change| self.apply(*change));
+        if let Err(error) = changed.and_then(|()| self.ports.exchange(&plan.remove, opened)) {
+            for port in &before {
+                // Back to what was; a port that cannot be set any more has gone.
+                let _ = self.ports.set_enabled(port.no, port.enabled);
+                let _ = self.ports.set_speed(port.no, port.speed_bps);
             }
+            return Err(Status::aborted(format!("nothing is changed: {error}")));
+        }
+        for new in &plan.add {
+            (self.site.named)(&new.interface, new.no);
+            (self.site.named)(&new.name, new.no);
         }
         let response = plan.done.into_iter().map(|(path, op)| UpdateResult {
             path: Some(path),
@@ -80,6 +93,26 @@ impl GnmiService {
             response: response.collect(),
             timestamp: now_ns() as i64,
             ..SetResponse::default()
+        })
+    }
+
+    fn open(&self, new: &New) -> Result<Opened, Status> {
+        let spec = match self.site.remote {
+            true => PortSpec::Remote(new.interface.clone()),
+            false => PortSpec::Linux(new.interface.clone()),
+        };
+        let options = PortOptions {
+            name: Some(new.name.clone()),
+            alias: Some(self.site.qualified(new.no, &new.interface)),
+            enabled: new.enabled,
+            speed_bps: new.speed_bps,
+            ..self.site.options.clone()
+        };
+        self.ports.open(new.no, spec, &options).map_err(|error| match &error {
+            PortError::Io { source, .. } if source.raw_os_error() == Some(libc::ENODEV) => Status::failed_precondition(
+                format!("interface {}: this machine has no interface {:?}", new.name, new.interface),
+            ),
+            _ => Status::failed_precondition(format!("interface {}: {error}", new.name)),
         })
     }
 
@@ -103,7 +136,8 @@ fn belongs(leaf: &Leaf, wanted: DataType) -> bool {
 
 fn get(prefix: Option<&Path>, path: &Path, form: Form, wanted: DataType, all: &[Leaf]) -> Result<Notification, Status> {
     let pattern = Pattern::new(prefix, Some(path)).map_err(Status::invalid_argument)?;
-    let mut chosen: Vec<(usize, &Leaf)> = all.iter().filter_map(|leaf| Some((pattern.select(leaf)?, leaf))).collect();
+    let select = |leaf: &Leaf| Some((pattern.select(leaf)?, pattern.called(leaf)));
+    let mut chosen: Vec<(usize, Leaf)> = all.iter().filter_map(select).collect();
     if chosen.is_empty() && !pattern.has_wildcard() && !all.is_empty() {
         return Err(Status::not_found(format!("path {}: there is no such node", pattern.text())));
     }
@@ -114,11 +148,11 @@ fn get(prefix: Option<&Path>, path: &Path, form: Form, wanted: DataType, all: &[
         chosen.iter().map(|(_, leaf)| update(leaf.path(), value::leaf_value(&leaf.value, form))).collect()
     } else {
         // Leaves below one selected node stand together.
-        let same = |a: &(usize, &Leaf), b: &(usize, &Leaf)| a.0 == b.0 && a.1.node(a.0) == b.1.node(b.0);
+        let same = |a: &(usize, Leaf), b: &(usize, Leaf)| a.0 == b.0 && a.1.node(a.0) == b.1.node(b.0);
         let nodes = chosen.chunk_by(same).map(|group| {
-            let (depth, first) = group[0];
-            let leaves: Vec<&Leaf> = group.iter().map(|(_, leaf)| *leaf).collect();
-            update(first.node(depth), value::subtree(&leaves, depth, form))
+            let depth = group[0].0;
+            let leaves: Vec<&Leaf> = group.iter().map(|(_, leaf)| leaf).collect();
+            update(leaves[0].node(depth), value::subtree(&leaves, depth, form))
         });
         nodes.collect()
     };
@@ -156,7 +190,9 @@ impl GNmi for GnmiService {
     }
 
     async fn set(&self, request: Request<SetRequest>) -> Result<Response<SetResponse>, Status> {
-        self.write(request.get_ref()).map(Response::new)
+        let service = self.clone();
+        let written = tokio::task::spawn_blocking(move || service.write(request.get_ref())).await;
+        written.map_err(|error| Status::internal(error.to_string()))?.map(Response::new)
     }
 
     type SubscribeStream = ReceiverStream<Result<SubscribeResponse, Status>>;

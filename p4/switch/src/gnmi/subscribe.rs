@@ -222,6 +222,7 @@ impl List {
             if one.pattern.select(&leaf).is_none() {
                 continue;
             }
+            let leaf = one.pattern.called(&leaf);
             let key = (Arc::clone(&leaf.interface), leaf.below);
             let changed = one.sent.get(&key) != Some(&leaf.value);
             if changed_only && !changed {
@@ -248,10 +249,11 @@ impl List {
         let one = &mut self.subscriptions[number];
         let mut deletes = Vec::new();
         one.sent.retain(|(interface, below), value| {
-            let there = ports.iter().any(|port| *port.name == **interface);
+            let is = |name: &String| *name.as_str() == **interface;
+            let there = ports.iter().any(|port| is(&port.name) || port.alias.as_ref().is_some_and(is));
             if !there {
                 let (interface, value) = (Arc::clone(interface), value.clone());
-                deletes.push(Leaf { interface, below, value, class: tree::Class::Operational }.path());
+                deletes.push(Leaf { interface, alias: None, below, value, class: tree::Class::Operational }.path());
             }
             there
         });

@@ -28,6 +28,8 @@ pub enum Class {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leaf {
     pub interface: Arc<str>,
+    /// Another name by which clients may call the interface.
+    pub alias: Option<Arc<str>>,
     /// Names below `/interfaces/interface[name]`.
     pub below: &'static [&'static str],
     pub value: LeafValue,
@@ -43,6 +45,7 @@ pub const ENABLED: &[&str] = below!("config" / "enabled");
 pub const PORT_SPEED: &[&str] = below!("ethernet" / "config" / "port-speed");
 pub const CONFIG_NAME: &[&str] = below!("config" / "name");
 pub const CONFIG_TYPE: &[&str] = below!("config" / "type");
+pub const CONFIG_ID: &[&str] = below!("config" / "id");
 pub const KEY_NAME: &[&str] = below!("name");
 /// The model that has the root of the tree.
 pub const MODULE: &str = "openconfig-interfaces";
@@ -64,7 +67,9 @@ const COUNTERS: &[(&str, &[&str])] = &[
     ("out-multicast-pkts", below!("state" / "counters" / "out-multicast-pkts")),
     ("out-discards", below!("state" / "counters" / "out-discards")),
     ("out-errors", below!("state" / "counters" / "out-errors")),
+    ("carrier-transitions", CARRIER_TRANSITIONS),
 ];
+const CARRIER_TRANSITIONS: &[&str] = below!("state" / "counters" / "carrier-transitions");
 
 const SPEEDS: &[(u64, &str)] = &[
     (10_000_000, "SPEED_10MB"),
@@ -106,6 +111,7 @@ pub fn speed_names() -> String {
 pub fn leaves(port: &PortInfo) -> Vec<Leaf> {
     use Class::{Applied, Config, Operational};
     let interface: Arc<str> = port.name.as_str().into();
+    let alias: Option<Arc<str>> = port.alias.as_deref().map(Into::into);
     let text = |s: &str| LeafValue::Text(s.to_owned());
     let status = |up: bool| text(if up { "UP" } else { "DOWN" });
     let mut leaves: Vec<Leaf> = vec![
@@ -113,7 +119,7 @@ pub fn leaves(port: &PortInfo) -> Vec<Leaf> {
         (CONFIG_NAME, text(&port.name), Config),
         (CONFIG_TYPE, text(ETHERNET), Config),
         (ENABLED, LeafValue::Bool(port.enabled), Config),
-        (below!("config" / "id"), LeafValue::Uint32(port.no), Config),
+        (CONFIG_ID, LeafValue::Uint32(port.no), Config),
         (below!("state" / "name"), text(&port.name), Applied),
         (below!("state" / "type"), text(ETHERNET), Applied),
         (below!("state" / "enabled"), LeafValue::Bool(port.enabled), Applied),
@@ -126,12 +132,13 @@ pub fn leaves(port: &PortInfo) -> Vec<Leaf> {
         (below!("ethernet" / "state" / "port-speed"), text(speed_name(port.speed_bps)), Applied),
     ]
     .into_iter()
-    .map(|(below, value, class)| Leaf { interface: Arc::clone(&interface), below, value, class })
+    .map(|(below, value, class)| Leaf { interface: Arc::clone(&interface), alias: alias.clone(), below, value, class })
     .collect();
     let values = port.counters.leaves();
     leaves.extend(COUNTERS.iter().map(|(name, below)| {
         let value = values.iter().find(|(n, _)| n == name).map_or(0, |(_, value)| *value);
-        Leaf { interface: Arc::clone(&interface), below, value: LeafValue::Uint64(value), class: Operational }
+        let (interface, alias) = (Arc::clone(&interface), alias.clone());
+        Leaf { interface, alias, below, value: LeafValue::Uint64(value), class: Operational }
     }));
     leaves
 }
@@ -139,7 +146,12 @@ pub fn leaves(port: &PortInfo) -> Vec<Leaf> {
 impl Leaf {
     /// Whether the value changes with every frame.
     pub fn is_counter(&self) -> bool {
-        self.below.len() == 3 && self.below[1] == "counters"
+        self.below.len() == 3 && self.below[1] == "counters" && self.below != CARRIER_TRANSITIONS
+    }
+
+    /// Whether it belongs to the interface that a client calls `name`.
+    pub fn is_of(&self, name: &str) -> bool {
+        *self.interface == *name || self.alias.as_deref() == Some(name)
     }
 
     /// The whole path.
@@ -237,6 +249,31 @@ impl Pattern {
         &self.text
     }
 
+    /// The one interface that it names.
+    pub fn interface(&self) -> Option<&str> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Named { interface, .. } => interface.as_deref(),
+            Step::Any | Step::Deep => None,
+        })
+    }
+
+    /// The depth of the nodes that it selects.
+    pub fn depth(&self) -> usize {
+        schema().iter().filter_map(|leaf| walk(&self.steps, leaf, 0, true)).min().unwrap_or(0)
+    }
+
+    /// A selected leaf under the name by which the pattern calls its interface.
+    pub fn called(&self, leaf: &Leaf) -> Leaf {
+        let mut leaf = leaf.clone();
+        if let Some(name) = self.interface().filter(|name| **name != *leaf.interface) {
+            leaf.interface = name.into();
+            if leaf.below.last() == Some(&"name") {
+                leaf.value = LeafValue::Text(name.to_owned());
+            }
+        }
+        leaf
+    }
+
     /// Whether it may select more than one node.
     pub fn has_wildcard(&self) -> bool {
         self.steps.iter().any(|step| match step {
@@ -290,7 +327,7 @@ fn walk(steps: &[Step], leaf: &Leaf, depth: usize, any_interface: bool) -> Optio
         Step::Any => walk(rest, leaf, depth + 1, any_interface),
         Step::Named { name, interface } => {
             let same = name == leaf.name_at(depth)
-                && (any_interface || interface.as_ref().is_none_or(|wanted| **wanted == *leaf.interface));
+                && (any_interface || interface.as_ref().is_none_or(|wanted| leaf.is_of(wanted)));
             if same { walk(rest, leaf, depth + 1, any_interface) } else { None }
         }
     }
@@ -298,16 +335,7 @@ fn walk(steps: &[Step], leaf: &Leaf, depth: usize, any_interface: bool) -> Optio
 
 /// The leaves of a nameless port: what can be asked for at all.
 fn schema() -> Vec<Leaf> {
-    leaves(&PortInfo {
-        no: 0,
-        name: String::new(),
-        enabled: false,
-        up: false,
-        ifindex: 0,
-        speed_bps: 0,
-        last_change_ns: 0,
-        counters: crate::ports::CountersSnapshot::default(),
-    })
+    leaves(&PortInfo::default())
 }
 
 #[cfg(test)]
@@ -332,6 +360,8 @@ pub(super) mod testing {
         PortInfo {
             no,
             name: name.into(),
+            interface: name.into(),
+            alias: Some(format!("1-{no}@{name}")),
             enabled: true,
             up,
             ifindex: no + 10,
@@ -363,6 +393,19 @@ mod tests {
         assert_eq!(count("/interfaces/.../port-speed"), 4);
         assert_eq!(count("/interfaces/interface[name=e1]/state/counters"), COUNTERS.len());
         assert_eq!(count("/"), 2 * schema().len());
+    }
+
+    #[test]
+    fn an_alias_selects_and_answers_in_its_own_name() {
+        let called = path("/interfaces/interface[name=1-2@e2]/state");
+        let pattern = Pattern::new(None, Some(&called)).unwrap();
+        let all: Vec<Leaf> = [port(1, "e1", true), port(2, "e2", true)].iter().flat_map(leaves).collect();
+        let found: Vec<Leaf> =
+            all.iter().filter(|leaf| pattern.select(leaf).is_some()).map(|leaf| pattern.called(leaf)).collect();
+        assert_eq!(found[0].path(), path("/interfaces/interface[name=1-2@e2]/state/name"));
+        assert_eq!(found[0].value, LeafValue::Text("1-2@e2".into()));
+        assert!(found.iter().all(|leaf| &*leaf.interface == "1-2@e2"));
+        assert_eq!(count("/interfaces/interface[name=2-2@e2]/state/id"), 0);
     }
 
     #[test]

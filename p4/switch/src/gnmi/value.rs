@@ -31,14 +31,15 @@ impl Form {
     }
 }
 
-/// One leaf's value.
+/// One leaf's value. JSON is also what requests ask for that name no encoding; their leaves are scalars, as clients of BMv2
+/// expect, and only subtrees are JSON.
 pub fn leaf_value(value: &LeafValue, form: Form) -> TypedValue {
     let value = match (form, value) {
-        (Form::Proto, LeafValue::Text(text)) => Value::StringVal(text.clone()),
-        (Form::Proto, LeafValue::Bool(bool)) => Value::BoolVal(*bool),
-        (Form::Proto, LeafValue::Uint32(number)) => Value::UintVal(u64::from(*number)),
-        (Form::Proto, LeafValue::Uint64(number)) => Value::UintVal(*number),
-        (Form::Json | Form::JsonIetf, value) => return json_value(&json(value, form), form),
+        (Form::Proto | Form::Json, LeafValue::Text(text)) => Value::StringVal(text.clone()),
+        (Form::Proto | Form::Json, LeafValue::Bool(bool)) => Value::BoolVal(*bool),
+        (Form::Proto | Form::Json, LeafValue::Uint32(number)) => Value::UintVal(u64::from(*number)),
+        (Form::Proto | Form::Json, LeafValue::Uint64(number)) => Value::UintVal(*number),
+        (Form::JsonIetf, value) => return json_value(&json(value, form), form),
     };
     TypedValue { value: Some(value) }
 }
@@ -152,7 +153,9 @@ mod tests {
         let plain = text(subtree(&state, 3, Form::Json));
         assert_eq!(plain["counters"]["in-octets"], 123);
         let leaf = state.iter().find(|l| l.below[1] == "ifindex").unwrap();
-        assert_eq!(subtree(&[leaf], 4, Form::Proto).value, Some(Value::UintVal(11)));
+        for form in [Form::Proto, Form::Json] {
+            assert_eq!(subtree(&[leaf], 4, form).value, Some(Value::UintVal(11)));
+        }
         assert_eq!(text(subtree(&[leaf], 4, Form::JsonIetf)), 11);
     }
 

@@ -44,6 +44,8 @@ counters! {
     /// Not sent because the port is down or its queue full.
     out_discards => "out-discards",
     out_errors => "out-errors",
+    /// How often the port went up or down.
+    carrier_transitions => "carrier-transitions",
 }
 
 impl Counters {
@@ -59,6 +61,20 @@ impl Counters {
     pub fn add_sent(&self, tally: &mut Tally) {
         let kinds = [&self.out_unicast_pkts, &self.out_broadcast_pkts, &self.out_multicast_pkts];
         std::mem::take(tally).add_to(&self.out_octets, &self.out_pkts, kinds);
+    }
+
+    /// Counts a packet that came by no wire and need not be a frame: all are unicast.
+    pub fn received_bare(&self, len: usize) {
+        self.in_octets.fetch_add(len as u64, Relaxed);
+        self.in_pkts.fetch_add(1, Relaxed);
+        self.in_unicast_pkts.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a packet that leaves by no wire; see [`Self::received_bare`].
+    pub fn sent_bare(&self, len: usize) {
+        self.out_octets.fetch_add(len as u64, Relaxed);
+        self.out_pkts.fetch_add(1, Relaxed);
+        self.out_unicast_pkts.fetch_add(1, Relaxed);
     }
 }
 

@@ -8,19 +8,16 @@
 //! listens: tcpdump on the interface and tc's shapers (as Mininet's links use) work as on any interface. The kernel tells
 //! of both by netlink too.
 
-use super::link::LinkEnd;
+use super::far::{self, Far, Halves};
 use super::netlink::{self, Event, LinkState, Monitor};
-use super::packet::{self, PacketRx, PacketTx};
-use super::pcap::{Capture, PcapRx, PcapTx, Writer};
+use super::pcap::Capture;
 use super::port::Port;
 use super::sys::{self, EventFd};
-use super::tap::{self, TapTx};
-use super::{CountersSnapshot, PORT_MAX, PortNo, PortOptions, PortRx, PortSpec, PortTx};
+use super::{CountersSnapshot, PORT_MAX, PortNo, PortOptions, PortSpec};
 use crate::runtime::Runtime;
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -53,10 +50,15 @@ pub enum PortEvent {
 }
 
 /// The state of a port at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PortInfo {
     pub no: PortNo,
+    /// The name that gNMI shows.
     pub name: String,
+    /// The name of what the port is made of, as that of the Linux interface.
+    pub interface: String,
+    /// Another name by which gNMI clients may call it.
+    pub alias: Option<String>,
     pub enabled: bool,
     pub up: bool,
     /// The kernel's interface index; 0 where there is none.
@@ -82,6 +84,8 @@ struct Inner {
     listener: Listener,
     events: broadcast::Sender<PortEvent>,
     watch: Mutex<Option<Watch>>,
+    /// Ports without interfaces that were told to be down.
+    dark: Mutex<BTreeSet<PortNo>>,
 }
 
 struct Entry {
@@ -90,36 +94,10 @@ struct Entry {
     options: PortOptions,
 }
 
-/// What is needed to change the far side of a port.
-enum Far {
-    /// A Linux interface that may go away and come back under its name.
-    Interface(Mutex<Transmit>),
-    Tap,
-    Link(LinkEnd),
-    File,
-}
-
-/// The transmitting sockets of an interface.
-struct Transmit {
-    sockets: Vec<OwnedFd>,
-    veth: bool,
-    /// How many wanted to see all frames when it was last told.
-    promiscuity: u32,
-}
-
-impl Transmit {
-    /// The port's own receiving half.
-    const OWN_PROMISCUITY: u32 = 1;
-
-    fn choose(&self, ifindex: u32) {
-        let free = self.veth && self.promiscuity <= Self::OWN_PROMISCUITY;
-        let bypass = free && netlink::has_queueing(ifindex).is_ok_and(|queueing| !queueing);
-        for socket in &self.sockets {
-            if let Err(error) = packet::set_qdisc_bypass(socket, bypass) {
-                tracing::debug!(%error, "PACKET_QDISC_BYPASS");
-            }
-        }
-    }
+/// A port with everything open that it needs, not in use yet; see [`PortManager::exchange`].
+pub struct Opened {
+    entry: Entry,
+    halves: Halves,
 }
 
 struct Watch {
@@ -139,9 +117,6 @@ impl Drop for Watch {
     }
 }
 
-/// The halves of a port: one receiving, and one transmitting for each worker.
-type Halves = (Box<dyn PortRx>, Vec<Box<dyn PortTx>>);
-
 impl PortManager {
     /// `listener` hears of every port that goes up or down, on the thread that noticed it.
     pub fn new(runtime: Arc<Runtime>, listener: impl Fn(PortNo, bool) + Send + Sync + 'static) -> Self {
@@ -151,6 +126,7 @@ impl PortManager {
             listener: Box::new(listener),
             events: broadcast::channel(1024).0,
             watch: Mutex::default(),
+            dark: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -169,93 +145,144 @@ impl PortManager {
     /// # Errors
     /// The number or name is taken, or the interface or file cannot be opened. Nothing is changed then.
     pub fn add(&self, no: PortNo, spec: PortSpec, options: &PortOptions) -> Result<(), PortError> {
-        self.check_free(no, &spec.name())?;
-        let name = spec.name();
-        let failed = |source| PortError::Io { no, name: name.clone(), source };
-        let capture =
-            options.capture.as_ref().map(|folder| Capture::create(folder, &name)).transpose().map_err(failed)?;
-        let port = Arc::new(Port::new(no, name.clone(), capture));
-        port.enabled.store(options.enabled, Ordering::Relaxed);
-        let workers = self.inner.runtime.workers();
-        let (halves, far) = match spec {
-            PortSpec::Linux(_) => {
-                let (halves, transmit) = open_interface(&port, options, workers).map_err(failed)?;
-                (halves, Far::Interface(Mutex::new(transmit)))
-            }
-            PortSpec::Tap(name) => (open_tap(&port, &name, workers).map_err(failed)?, Far::Tap),
-            PortSpec::Pcap { input, output } => {
-                let open = || -> io::Result<Halves> {
-                    let rx = PcapRx::open(input.as_deref())?;
-                    let writer = output.as_deref().map(Writer::create).transpose()?.map(|w| Arc::new(Mutex::new(w)));
-                    Ok((Box::new(rx), (0..workers).map(|_| Box::new(PcapTx(writer.clone())) as _).collect()))
-                };
-                (open().map_err(failed)?, Far::File)
-            }
-            PortSpec::Link(_, end) => {
-                let (rx, tx, end) = end.into_port();
-                let mut senders: Vec<Box<dyn PortTx>> = vec![Box::new(tx)];
-                senders.extend((1..workers).map(|_| Box::new(end.sender()) as Box<dyn PortTx>));
-                ((Box::new(rx) as _, senders), Far::Link(end))
-            }
-        };
-        port.speed_bps.store(options.speed_bps.unwrap_or(port.speed_bps()), Ordering::Relaxed);
-        if matches!(far, Far::Interface(_) | Far::Tap) {
-            self.watch().map_err(failed)?;
-            netlink::set_enabled(port.ifindex(), options.enabled).map_err(failed)?;
-        }
-        if let Far::Link(end) = &far {
-            end.set_enabled(options.enabled);
-            let (inner, port) = (Arc::downgrade(&self.inner), Arc::downgrade(&port));
-            end.on_change(move |up| {
-                if let (Some(inner), Some(port)) = (inner.upgrade(), port.upgrade()) {
-                    inner.apply(&port, up);
-                }
-            });
-        }
-        {
-            let mut ports = self.inner.ports.write();
-            if ports.contains_key(&no) {
-                return Err(PortError::Duplicate(no));
-            }
-            ports.insert(no, Entry { port: Arc::clone(&port), far, options: options.clone() });
-        }
-        self.inner.runtime.attach(&port, halves.0, halves.1);
-        let _ = self.inner.events.send(PortEvent::Added(no));
-        self.refresh(no);
-        if !port.is_up() {
-            // A new port that is down brings no change, but nobody knows yet.
-            (self.inner.listener)(no, false);
-        }
-        tracing::info!(port = no, name = port.name, up = port.is_up(), "port added");
-        Ok(())
+        // Asked first, so that what is taken is not opened a second time.
+        let interface = spec.name();
+        let name = options.name.as_deref().unwrap_or(&interface);
+        free(self.inner.ports.read().values().map(|entry| &*entry.port), no, name, &interface)?;
+        let opened = self.open(no, spec, options)?;
+        self.exchange(&[], vec![opened])
     }
 
-    fn check_free(&self, no: PortNo, name: &str) -> Result<(), PortError> {
+    /// Opens what a port needs. Nobody sees anything of it before [`Self::exchange`].
+    ///
+    /// # Errors
+    /// The number is none for a port, or the interface or file cannot be opened.
+    pub fn open(&self, no: PortNo, spec: PortSpec, options: &PortOptions) -> Result<Opened, PortError> {
         if no > PORT_MAX {
             return Err(PortError::Number(no));
         }
         if self.inner.runtime.cpu_port() == Some(no) {
             return Err(PortError::Cpu { no });
         }
-        let ports = self.inner.ports.read();
-        if ports.contains_key(&no) {
-            return Err(PortError::Duplicate(no));
+        let interface = spec.name();
+        let failed = |source| PortError::Io { no, name: interface.clone(), source };
+        let capture = options.capture.as_ref().map(|folder| Capture::create(folder, &interface));
+        let capture = capture.transpose().map_err(failed)?;
+        let port = Arc::new(Port::new(no, interface.clone(), options, capture));
+        let (halves, far) = far::open(&port, spec, options, self.inner.runtime.workers()).map_err(failed)?;
+        port.speed_bps.store(options.speed_bps.unwrap_or(port.speed_bps()), Ordering::Relaxed);
+        if far.has_device() {
+            self.watch().map_err(failed)?;
         }
-        match ports.values().find(|entry| entry.port.name == name) {
-            Some(entry) => Err(PortError::DuplicateName { no, name: name.to_owned(), other: entry.port.no }),
-            None => Ok(()),
-        }
+        Ok(Opened { entry: Entry { port, far, options: options.clone() }, halves })
     }
 
-    /// Removes a port. An interface stays as it is; a TAP interface goes away.
-    pub fn remove(&self, no: PortNo) -> Result<(), PortError> {
-        let entry = self.inner.ports.write().remove(&no).ok_or(PortError::Unknown(no))?;
-        self.inner.apply(&entry.port, false);
-        self.inner.runtime.detach(no);
-        drop(entry);
-        let _ = self.inner.events.send(PortEvent::Removed(no));
-        tracing::info!(port = no, "port removed");
+    /// Removes ports and adds others, as one step: all of it or nothing. An interface that is no port any more stays as it is; a
+    /// TAP interface goes away.
+    ///
+    /// # Errors
+    /// A port to remove is not there, a number or name is taken, or an interface cannot be set up or down.
+    pub fn exchange(&self, remove: &[PortNo], add: Vec<Opened>) -> Result<(), PortError> {
+        let mut before = Vec::new();
+        let outcome = self.swap(remove, add, &mut before);
+        let (removed, added) = outcome.inspect_err(|_| {
+            for (ifindex, enabled) in before.into_iter().rev() {
+                // An interface that has gone meanwhile cannot be set back, and need not.
+                let _ = netlink::set_enabled(ifindex, enabled);
+            }
+        })?;
+        for Entry { port, far, .. } in removed {
+            self.inner.apply(&port, false);
+            self.inner.runtime.detach(port.no);
+            if matches!(far, Far::Remote) && !self.inner.dark.lock().contains(&port.no) {
+                // Without an interface it is a number like any other, and those are up.
+                (self.inner.listener)(port.no, true);
+            }
+            let _ = self.inner.events.send(PortEvent::Removed(port.no));
+            tracing::info!(port = port.no, "port removed");
+        }
+        for (port, halves) in added {
+            if let Some((rx, tx)) = halves {
+                self.inner.runtime.attach(&port, rx, tx);
+            }
+            let _ = self.inner.events.send(PortEvent::Added(port.no));
+            self.refresh(port.no);
+            if !port.is_up() {
+                // A new port that is down brings no change, but nobody knows yet.
+                (self.inner.listener)(port.no, false);
+            }
+            tracing::info!(port = port.no, name = port.name, up = port.is_up(), "port added");
+        }
         Ok(())
+    }
+
+    /// The part of [`Self::exchange`] that may fail. `before` gets what interfaces were before they were set up or down.
+    fn swap(
+        &self,
+        remove: &[PortNo],
+        add: Vec<Opened>,
+        before: &mut Vec<(u32, bool)>,
+    ) -> Result<(Vec<Entry>, Vec<(Arc<Port>, Halves)>), PortError> {
+        for Opened { entry: Entry { port, far, .. }, .. } in &add {
+            let failed = |source| PortError::Io { no: port.no, name: port.interface.clone(), source };
+            if far.has_device() {
+                let is = netlink::link(port.ifindex()).map_err(failed)?;
+                netlink::set_enabled(port.ifindex(), port.is_enabled()).map_err(failed)?;
+                before.push((port.ifindex(), is.enabled));
+            }
+        }
+        let mut ports = self.inner.ports.write();
+        let mut after: BTreeMap<PortNo, &Port> = ports.iter().map(|(no, entry)| (*no, &*entry.port)).collect();
+        for no in remove {
+            after.remove(no).ok_or(PortError::Unknown(*no))?;
+        }
+        for Opened { entry, .. } in &add {
+            let Port { no, name, interface, .. } = &*entry.port;
+            free(after.values().copied(), *no, name, interface)?;
+            after.insert(*no, &entry.port);
+        }
+        let removed = remove.iter().filter_map(|no| ports.remove(no)).collect();
+        let mut added = Vec::new();
+        for Opened { entry, halves } in add {
+            let (port, inner) = (Arc::clone(&entry.port), Arc::downgrade(&self.inner));
+            if let Far::Link(end) = &entry.far {
+                end.set_enabled(port.is_enabled());
+                let port = Arc::downgrade(&port);
+                end.on_change(move |up| {
+                    if let (Some(inner), Some(port)) = (inner.upgrade(), port.upgrade()) {
+                        inner.apply(&port, up);
+                    }
+                });
+            }
+            ports.insert(port.no, entry);
+            added.push((port, halves));
+        }
+        Ok((removed, added))
+    }
+
+    /// Removes a port; see [`Self::exchange`].
+    pub fn remove(&self, no: PortNo) -> Result<(), PortError> {
+        self.exchange(&[no], Vec::new())
+    }
+
+    /// Tells whether a port without an interface has a link. It need not exist: the state is kept for when it does.
+    pub fn set_carrier(&self, no: PortNo, up: bool) {
+        {
+            let mut dark = self.inner.dark.lock();
+            if up {
+                dark.remove(&no)
+            } else {
+                dark.insert(no)
+            };
+        }
+        let ports = self.inner.ports.read();
+        if ports.contains_key(&no) {
+            drop(ports);
+            self.refresh(no);
+        } else {
+            // The port cannot be added meanwhile, so this does not overtake what adding it tells.
+            (self.inner.listener)(no, up);
+        }
     }
 
     /// Sets the administrative state. The far side of an interface sees the carrier go and come.
@@ -267,7 +294,7 @@ impl PortManager {
             port.enabled.store(enabled, Ordering::Relaxed);
             match &entry.far {
                 Far::Interface(_) | Far::Tap if port.ifindex() != 0 => netlink::set_enabled(port.ifindex(), enabled)
-                    .map_err(|source| PortError::Io { no, name: port.name.clone(), source })?,
+                    .map_err(|source| PortError::Io { no, name: port.interface.clone(), source })?,
                 _ => {}
             }
         }
@@ -291,11 +318,15 @@ impl PortManager {
         let (configured, name) = {
             let ports = self.inner.ports.read();
             let entry = ports.get(&no).ok_or(PortError::Unknown(no))?;
-            (entry.options.speed_bps, matches!(entry.far, Far::Interface(_)).then(|| entry.port.name.clone()))
+            (entry.options.speed_bps, matches!(entry.far, Far::Interface(_)).then(|| entry.port.interface.clone()))
         };
         let told =
             || name.and_then(|name| sys::ethtool(&name).ok()?.speed_mbps).map(|mbps| u64::from(mbps) * 1_000_000);
         self.set_speed(no, configured.or_else(told).unwrap_or(0))
+    }
+
+    pub(crate) fn port(&self, no: PortNo) -> Option<Arc<Port>> {
+        self.inner.ports.read().get(&no).map(|entry| Arc::clone(&entry.port))
     }
 
     /// One port's state.
@@ -324,6 +355,11 @@ impl PortManager {
             Far::File => {
                 drop(ports);
                 self.inner.apply(&port, enabled);
+            }
+            Far::Remote => {
+                drop(ports);
+                let dark = self.inner.dark.lock();
+                self.inner.apply(&port, enabled && !dark.contains(&no));
             }
             Far::Link(end) => {
                 // The listener applies changes; the first state brings none.
@@ -379,8 +415,9 @@ impl Inner {
     fn link_changed(&self, state: &LinkState) {
         let found = self.ports.read().values().find_map(|entry| {
             let same = entry.port.ifindex() == state.ifindex;
-            let returned =
-                matches!(entry.far, Far::Interface(_)) && entry.port.ifindex() == 0 && entry.port.name == state.name;
+            let returned = matches!(entry.far, Far::Interface(_))
+                && entry.port.ifindex() == 0
+                && entry.port.interface == state.name;
             (same || returned).then(|| (Arc::clone(&entry.port), returned.then(|| entry.options.clone())))
         });
         let Some((port, returned)) = found else { return };
@@ -389,7 +426,7 @@ impl Inner {
             return self.apply(&port, false);
         }
         if let Some(options) = returned {
-            match open_interface(&port, &options, self.runtime.workers()) {
+            match far::open_interface(&port, &options, self.runtime.workers()) {
                 Ok(((rx, tx), transmit)) => {
                     self.runtime.attach(&port, rx, tx);
                     if let Some(Entry { far: Far::Interface(old), .. }) = self.ports.read().get(&port.no) {
@@ -421,36 +458,27 @@ impl Inner {
     }
 }
 
-fn open_interface(port: &Port, options: &PortOptions, workers: usize) -> io::Result<(Halves, Transmit)> {
-    let ifindex = sys::interface_index(&port.name)?;
-    let ethtool = sys::ethtool(&port.name)?;
-    let rx = PacketRx::open(ifindex, &options.ring)?;
-    let tx = (0..workers).map(|_| PacketTx::open(ifindex, &options.ring)).collect::<io::Result<Vec<_>>>()?;
-    let mut sockets = Vec::new();
-    for half in &tx {
-        sockets.extend(half.sockets()?);
+/// Whether a port may be added beside `ports`.
+fn free<'a>(ports: impl Iterator<Item = &'a Port>, no: PortNo, name: &str, interface: &str) -> Result<(), PortError> {
+    for port in ports {
+        if port.no == no {
+            return Err(PortError::Duplicate(no));
+        }
+        for (taken, wanted) in [(&port.name, name), (&port.interface, interface)] {
+            if taken == wanted {
+                return Err(PortError::DuplicateName { no, name: wanted.to_owned(), other: port.no });
+            }
+        }
     }
-    let promiscuity = netlink::link(ifindex)?.promiscuity;
-    let transmit = Transmit { sockets, veth: ethtool.driver == "veth", promiscuity };
-    transmit.choose(ifindex);
-    port.ifindex.store(ifindex, Ordering::Relaxed);
-    if let Some(mbps) = ethtool.speed_mbps {
-        port.speed_bps.store(u64::from(mbps) * 1_000_000, Ordering::Relaxed);
-    }
-    Ok(((Box::new(rx), tx.into_iter().map(|half| Box::new(half) as Box<dyn PortTx>).collect()), transmit))
-}
-
-fn open_tap(port: &Port, name: &str, workers: usize) -> io::Result<Halves> {
-    let (rx, file) = tap::open(name)?;
-    port.ifindex.store(sys::interface_index(name)?, Ordering::Relaxed);
-    let open = |_| Ok(Box::new(TapTx(file.try_clone()?)) as Box<dyn PortTx>);
-    Ok((Box::new(rx), (0..workers).map(open).collect::<io::Result<_>>()?))
+    Ok(())
 }
 
 fn info(port: &Port) -> PortInfo {
     PortInfo {
         no: port.no,
         name: port.name.clone(),
+        interface: port.interface.clone(),
+        alias: port.alias.clone(),
         enabled: port.is_enabled(),
         up: port.is_up(),
         ifindex: port.ifindex(),

@@ -2,6 +2,7 @@
 //! ([`crate::runtime`]) moves frames between halves, and [`manager::PortManager`] adds, removes and watches ports.
 
 pub mod counters;
+mod far;
 pub mod join;
 pub mod link;
 pub mod manager;
@@ -22,7 +23,7 @@ mod walk;
 
 pub use counters::{Counters, CountersSnapshot, Tally};
 pub use link::{Link, LinkEnd};
-pub use manager::{PortError, PortEvent, PortInfo, PortManager};
+pub use manager::{Opened, PortError, PortEvent, PortInfo, PortManager};
 pub use offload::{Capabilities, Offload};
 pub use spec::{PortOptions, PortSpec};
 

@@ -1,15 +1,20 @@
 //! What is known of one port, shared between the forwarding loop, the manager and gNMI.
 
-use super::PortNo;
 use super::counters::Counters;
 use super::pcap::Capture;
+use super::{PortNo, PortOptions};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// One port. All state may be read at any time from any thread.
 pub struct Port {
     pub no: PortNo,
+    /// The name that gNMI shows.
     pub name: String,
+    /// The name of what it is made of, as that of the Linux interface.
+    pub interface: String,
+    /// Another name by which gNMI clients may call it.
+    pub alias: Option<String>,
     pub counters: Counters,
     /// Where everything that passes is written to, when asked for.
     pub capture: Option<Capture>,
@@ -26,13 +31,15 @@ pub fn now_ns() -> u64 {
 }
 
 impl Port {
-    pub(crate) fn new(no: PortNo, name: String, capture: Option<Capture>) -> Self {
+    pub(crate) fn new(no: PortNo, interface: String, options: &PortOptions, capture: Option<Capture>) -> Self {
         Self {
             no,
-            name,
+            name: options.name.clone().unwrap_or_else(|| interface.clone()),
+            interface,
+            alias: options.alias.clone(),
             counters: Counters::default(),
             capture,
-            enabled: AtomicBool::new(false),
+            enabled: AtomicBool::new(options.enabled),
             up: AtomicBool::new(false),
             ifindex: AtomicU32::new(0),
             speed_bps: AtomicU64::new(0),
@@ -57,6 +64,7 @@ impl Port {
         let changed = self.up.swap(up, Ordering::AcqRel) != up;
         if changed {
             self.last_change_ns.store(now_ns(), Ordering::Relaxed);
+            self.counters.carrier_transitions.fetch_add(1, Ordering::Relaxed);
         }
         changed
     }

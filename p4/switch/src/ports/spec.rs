@@ -15,6 +15,8 @@ pub enum PortSpec {
     Pcap { input: Option<PathBuf>, output: Option<PathBuf> },
     /// One end of an in-process link, with the port's name.
     Link(String, LinkEnd),
+    /// Nothing on this machine: packets come and go by gRPC ([`crate::dataplane`]).
+    Remote(String),
 }
 
 impl std::fmt::Debug for PortSpec {
@@ -24,10 +26,10 @@ impl std::fmt::Debug for PortSpec {
 }
 
 impl PortSpec {
-    /// The name under which gNMI shows the port.
+    /// The name of what the port is made of; gNMI shows it unless there is another in the options.
     pub fn name(&self) -> String {
         match self {
-            Self::Linux(name) | Self::Tap(name) | Self::Link(name, _) => name.clone(),
+            Self::Linux(name) | Self::Tap(name) | Self::Link(name, _) | Self::Remote(name) => name.clone(),
             Self::Pcap { input, output } => {
                 let path = input.as_ref().or(output.as_ref());
                 let stem = path.and_then(|p| p.file_stem()).map(|s| s.to_string_lossy().into_owned());
@@ -71,6 +73,10 @@ impl PortSpec {
 /// Settings of one port.
 #[derive(Clone, Debug)]
 pub struct PortOptions {
+    /// The name that gNMI shows; none for that of the [`PortSpec`].
+    pub name: Option<String>,
+    /// Another name by which gNMI clients may call it.
+    pub alias: Option<String>,
     /// Administrative state at the start. A Linux interface is set up or down with it.
     pub enabled: bool,
     /// Speed to show; none asks the interface.
@@ -82,7 +88,7 @@ pub struct PortOptions {
 
 impl Default for PortOptions {
     fn default() -> Self {
-        Self { enabled: true, speed_bps: None, ring: RingOptions::default(), capture: None }
+        Self { name: None, alias: None, enabled: true, speed_bps: None, ring: RingOptions::default(), capture: None }
     }
 }
 
