@@ -218,7 +218,6 @@ async fn serve(
 ) {
     let start = Instant::now();
     let mut session = Session::default();
-    // A client may close its side and go on listening.
     let mut open = true;
     loop {
         let deadline = session.deadline().map(|at| tokio::time::Instant::from_std(start + at));
@@ -245,12 +244,11 @@ async fn serve(
                         return;
                     }
                 },
-                // What is not a running STREAM has nothing more to say.
-                Ok(None) if !session.is_streaming() => return,
-                Ok(None) => {
+                Ok(None) if session.outlives_requests(start.elapsed()) => {
                     open = false;
                     continue;
                 }
+                Ok(None) => return,
                 Err(_) => return,
             },
             event = events.recv() => {

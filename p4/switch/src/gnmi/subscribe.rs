@@ -19,6 +19,9 @@ pub const SAMPLE_MIN: Duration = Duration::from_millis(10);
 const COUNTER_INTERVAL: Duration = Duration::from_secs(1);
 const TARGET_DEFINED_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A client that closes its side this soon sent all it had in one go, and listens.
+const IN_ONE_GO: Duration = Duration::from_secs(1);
+
 /// Time since the stream began.
 pub type Now = Duration;
 
@@ -32,6 +35,9 @@ pub struct Session {
 
 struct List {
     mode: Mode,
+    began: Now,
+    /// Whether anything was sent after the first state.
+    told: bool,
     form: Form,
     target: String,
     updates_only: bool,
@@ -93,9 +99,13 @@ impl Session {
         }
     }
 
-    /// Whether it sends by itself.
-    pub fn is_streaming(&self) -> bool {
-        self.list.as_ref().is_some_and(|list| list.mode == Mode::Stream)
+    /// Whether the stream goes on when the client closes its side.
+    ///
+    /// Some clients have one request, send it, close and listen (a finite iterator, in Python); others keep their side open and
+    /// close it to end the subscription, waiting for the server to do so too.
+    pub fn outlives_requests(&self, now: Now) -> bool {
+        let list = self.list.as_ref().filter(|list| list.mode == Mode::Stream);
+        list.is_some_and(|list| !list.told && now < list.began + IN_ONE_GO)
     }
 
     /// Ports changed: `changed`, or any of them when none is named.
@@ -110,6 +120,7 @@ impl Session {
             }
             list.gone(number, ports, time_ns, &mut out);
         }
+        list.told |= !out.is_empty();
         out
     }
 
@@ -141,6 +152,7 @@ impl Session {
                 list.send(number, leaves, changed_only, time_ns, &mut out);
             }
         }
+        list.told |= !out.is_empty();
         out
     }
 
@@ -183,7 +195,7 @@ impl List {
                 subscriptions.push(One::once(pattern));
             }
         }
-        Ok(Self { mode, form, target, updates_only: list.updates_only, subscriptions })
+        Ok(Self { mode, began: now, told: false, form, target, updates_only: list.updates_only, subscriptions })
     }
 
     fn first(&mut self, time_ns: u64, ports: &[PortInfo]) -> Step {

@@ -155,6 +155,25 @@ fn updates_only_leaves_the_first_state_out() {
 }
 
 #[test]
+fn closing_ends_what_was_not_just_asked() {
+    let stream = |mode| {
+        let mut session = Session::default();
+        let request = request(mode, vec![on(OPER, SubscriptionMode::OnChange)]);
+        session.request(request, ms(100), 7, &ports(true)).unwrap();
+        session
+    };
+    let mut session = stream(Mode::Stream);
+    assert!(session.outlives_requests(ms(101)));
+    assert!(!session.outlives_requests(ms(1100)));
+    session.changed(Some(2), 8, &ports(true));
+    assert!(session.outlives_requests(ms(102)));
+    session.changed(Some(2), 9, &ports(false));
+    assert!(!session.outlives_requests(ms(102)));
+    assert!(!stream(Mode::Poll).outlives_requests(ms(101)));
+    assert!(!Session::default().outlives_requests(ms(0)));
+}
+
+#[test]
 fn wrong_requests_end_the_stream() {
     let poll = || SubscribeRequest { request: Some(Request::Poll(Poll {})), ..SubscribeRequest::default() };
     let stream = || request(Mode::Stream, vec![on(OPER, SubscriptionMode::OnChange)]);

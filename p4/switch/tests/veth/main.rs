@@ -10,6 +10,8 @@
 //! ```
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+mod interfaces;
+
 use p4runtime_proto::gnmi::{
     Encoding, Path, PathElem, SubscribeRequest, Subscription, SubscriptionList, SubscriptionMode,
     g_nmi_client::GNmiClient, g_nmi_server::GNmiServer, subscribe_request::Request, subscribe_response::Response,
@@ -332,7 +334,7 @@ fn wait_for(manager: &PortManager, no: PortNo, up: bool) {
 type Scenario = fn(&str);
 
 fn scenarios(id: &str, filter: Option<&str>) {
-    let all: [(&str, Scenario); 15] = [
+    let all: [(&str, Scenario); 16] = [
         ("tcp_with_default_offloads", |id| tcp(id, Program::Cable)),
         ("tcp_under_two_tags", |id| tcp(id, Program::Through(Tunnel::TwoTags))),
         ("tcp_under_old_tags", |id| tcp(id, Program::Through(Tunnel::OldTags))),
@@ -344,6 +346,7 @@ fn scenarios(id: &str, filter: Option<&str>) {
         ("a_slow_interface_has_a_queue", queue),
         ("a_pulled_cable_is_seen_within_a_millisecond", pulled),
         ("gnmi_tells_of_a_lost_link", gnmi),
+        ("interfaces_come_and_go_by_gnmi", interfaces::come_and_go),
         ("a_listener_on_the_interface_sees_what_leaves", listener),
         ("ports_come_and_go", ports),
         ("a_tap_port_carries_ping", tap),

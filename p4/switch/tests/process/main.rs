@@ -1,6 +1,8 @@
 //! The binary as a process: it answers soon after it is started, ends cleanly, and says in words what is wrong.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+mod gnmi;
+
 use p4runtime_proto::gnmi::{CapabilityRequest, GetRequest, g_nmi_client::GNmiClient};
 use p4runtime_proto::p4::bm::{
     PacketStreamRequest, SetPortOperStatusRequest, dataplane_interface_client::DataplaneInterfaceClient,
@@ -193,6 +195,16 @@ async fn capture_files_are_ports() {
     }
 }
 
+/// An IPv4 packet to 10.0.`network`.5, which the program routes to port `network`.
+fn packet(id: u64, device_id: u64, port: u32, network: u8) -> PacketStreamRequest {
+    let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend([192, 0, 2, 1, 10, 0, network, 5]);
+    let sum = packet[14..].chunks(2).fold(0u32, |sum, b| sum + u32::from(b[0]) * 256 + u32::from(b[1]));
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[24..26].copy_from_slice(&sum.to_be_bytes());
+    PacketStreamRequest { id, device_id, port, packet: packet.into() }
+}
+
 /// What BMv2 offers its own tests: packets by gRPC in place of ports, and links that go down when told to.
 #[tokio::test]
 async fn packets_come_and_go_by_grpc() {
@@ -201,18 +213,9 @@ async fn packets_come_and_go_by_grpc() {
     let switch = start(&["--device-id", "3", ROUTER, "--p4info", ROUTER_INFO, "--dp-grpc-server-addr", &address]);
     capabilities(switch.1).await;
     let client = DataplaneInterfaceClient::connect(format!("http://{address}")).await.unwrap();
-    let packet = |id, device_id, network| {
-        // To 10.0.x.5, which the program routes to port x.
-        let mut packet = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 17, 0, 0];
-        packet.extend([192, 0, 2, 1, 10, 0, network, 5]);
-        let sum = packet[14..].chunks(2).fold(0u32, |sum, b| sum + u32::from(b[0]) * 256 + u32::from(b[1]));
-        let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-        packet[24..26].copy_from_slice(&sum.to_be_bytes());
-        PacketStreamRequest { id, device_id, port: 9, packet: packet.into() }
-    };
     // The first is for another device; the stream ends when all answers are there.
     for round in 0..2 {
-        let sent = [packet(41, 2, 1), packet(42, 3, 1), packet(0, 3, 0)];
+        let sent = [packet(41, 2, 9, 1), packet(42, 3, 9, 1), packet(0, 3, 9, 0)];
         let mut stream = client.clone().packet_stream(tokio_stream::iter(sent)).await.unwrap().into_inner();
         let mut left = Vec::new();
         while let Some(answer) = stream.message().await.unwrap() {
