@@ -1,8 +1,8 @@
 //! The command line: the flags of simple_switch_grpc as Mininet wrappers pass them, before or behind `--`, and a few more.
 
-use crate::p4runtime::TlsFiles;
 use crate::ports::packet::RingOptions;
 use crate::ports::{PortNo, PortOptions, PortSpec};
+use crate::tls::TlsFiles;
 use clap::Parser;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -30,6 +30,7 @@ pub mod state;
 pub mod stf;
 pub mod switch;
 pub mod tables;
+pub mod tls;
 
 pub use instance::Instance;
 pub use lane::Worker;

@@ -16,6 +16,7 @@ use crate::ports::{PortManager, PortNo, PortOptions, PortSpec};
 use crate::program::Program;
 use crate::runtime::{CpuPort, Forwarder, Runtime, RuntimeOptions};
 use crate::switch::{Engine, Switch, SwitchOptions};
+use crate::tls::{self, TlsFiles};
 use anyhow::{Context, Result};
 use p4runtime_proto::gnmi::g_nmi_server::GNmiServer;
 use p4runtime_proto::p4::config::v1::P4Info;
@@ -50,7 +51,7 @@ pub fn run(config: Config) -> Result<()> {
 }
 
 /// Sends the log where it is wanted; colours only to terminals. The compiler writes every function it makes at level info: of
-/// it, warnings are enough. The transport tells at level debug why it did not let a TLS client in: nobody else tells it.
+/// it, warnings are enough.
 fn log_to(config: &Config) -> Result<()> {
     let (writer, ansi) = match &config.log {
         LogTarget::Quiet => (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal()),
@@ -64,12 +65,6 @@ fn log_to(config: &Config) -> Result<()> {
         .with_default(config.level.min(LevelFilter::INFO))
         .with_target("p4switch", config.level)
         .with_targets(["cranelift", "regalloc2"].map(|target| (target, config.level.min(LevelFilter::WARN))));
-    let levels = match config.tls {
-        Some(_) if config.level >= LevelFilter::WARN => {
-            levels.with_target("tonic::transport::server", LevelFilter::DEBUG)
-        }
-        _ => levels,
-    };
     let lines = fmt::layer().with_target(false).with_ansi(ansi).with_writer(writer);
     tracing_subscriber::registry().with(lines).with(levels).init();
     Ok(())
@@ -150,18 +145,21 @@ async fn serve(config: Config) -> Result<()> {
         named: Box::new(move |name, no| registry.name_port(name, no)),
     };
 
-    let mut server = Server::builder();
-    if let Some(tls) = &config.tls {
-        server = server.tls_config(tls.load().context("TLS")?).context("TLS")?;
-    }
+    let tls = config.tls.as_ref().map(TlsFiles::load).transpose().context("TLS")?;
     let gnmi = GNmiServer::new(GnmiService::new(ports.clone(), site));
-    let router = server.add_service(p4runtime.service()).add_service(gnmi);
+    let router = Server::builder().add_service(p4runtime.service()).add_service(gnmi);
     // Whoever is let in finds the ports there.
     let listener = socket.listen(BACKLOG).with_context(|| format!("--grpc-server-addr {}", config.address))?;
     let incoming = incoming(listener);
     tracing::info!(address = config.address, device = config.device_id, "serving P4Runtime and gNMI");
+    let served = async {
+        match tls {
+            Some(tls) => router.serve_with_incoming(tls::accept(incoming, tls)).await,
+            None => router.serve_with_incoming(incoming).await,
+        }
+    };
     tokio::select! {
-        ended = router.serve_with_incoming(incoming) => ended.context("server")?,
+        ended = served => ended.context("server")?,
         _ = terminate.recv() => tracing::info!("SIGTERM"),
         _ = interrupt.recv() => tracing::info!("SIGINT"),
     }

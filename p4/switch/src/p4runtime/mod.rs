@@ -39,4 +39,4 @@ mod write;
 pub use device::{Device, Output};
 pub use failure::Failure;
 pub use matching::Part;
-pub use service::{Events, Server, TlsFiles};
+pub use service::{Events, Server};

@@ -11,7 +11,6 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -30,10 +29,7 @@ use p4runtime_proto::{
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{Notify, mpsc};
-use tonic::{
-    Request, Status, Streaming,
-    transport::{Certificate, Identity, ServerTlsConfig},
-};
+use tonic::{Request, Status, Streaming};
 
 use super::{
     arbitration::StreamId,
@@ -76,34 +72,6 @@ impl Events {
     /// A port went up or down, which the switch was told before. False when the queue is full.
     pub fn port_changed(&self, port: u32) -> bool {
         self.0.try_send(Event::Port(port)).is_ok()
-    }
-}
-
-/// Where the certificates are.
-#[derive(Clone, Debug)]
-pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-    /// Authorities for client certificates; with it clients must present one (mutual TLS).
-    pub client_ca: Option<PathBuf>,
-}
-
-impl TlsFiles {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// The name of the file that cannot be read.
-    pub fn load(&self) -> std::io::Result<ServerTlsConfig> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path)
-                .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))
-        };
-        let identity = Identity::from_pem(read(&self.certificate)?, read(&self.key)?);
-        let config = ServerTlsConfig::new().identity(identity);
-        Ok(match &self.client_ca {
-            Some(ca) => config.client_ca_root(Certificate::from_pem(read(ca)?)),
-            None => config,
-        })
     }
 }
 

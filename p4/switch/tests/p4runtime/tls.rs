@@ -1,10 +1,9 @@
 //! TLS and mutual TLS.
 
 use p4runtime_proto::p4::v1::{CapabilitiesRequest, p4_runtime_client::P4RuntimeClient};
-use p4switch::p4runtime::TlsFiles;
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
+use p4switch::tls::{self, TlsFiles};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity, server::TcpIncoming};
 
 struct Authority {
     pem: String,
@@ -45,9 +44,10 @@ async fn clients_must_present_a_certificate_of_the_authority() {
     let (_, _, server, _) = crate::rig::switch();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let mut builder = tonic::transport::Server::builder().tls_config(files.load().unwrap()).unwrap();
-    let router = builder.add_service(server.service());
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let router = tonic::transport::Server::builder().add_service(server.service());
+    tokio::spawn(router.serve_with_incoming(tls::accept(TcpIncoming::from(listener), files.load().unwrap())));
+    // One that says nothing holds up nobody.
+    let _silent = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
 
     let call = async |tls: ClientTlsConfig| {
         let channel = Channel::from_shared(format!("https://localhost:{port}")).unwrap();
@@ -63,6 +63,8 @@ async fn clients_must_present_a_certificate_of_the_authority() {
     assert!(call(trusting.clone()).await.is_err());
     let (certificate, key) = server_ca.issue();
     assert!(call(trusting.identity(Identity::from_pem(certificate, key))).await.is_err());
-    let missing = TlsFiles { key: folder.path().join("none"), ..files };
-    assert!(missing.load().unwrap_err().to_string().contains("none"));
+    let wrong = |files: TlsFiles| files.load().unwrap_err().to_string();
+    assert!(wrong(TlsFiles { key: folder.path().join("none"), ..files.clone() }).contains("none"));
+    assert!(wrong(TlsFiles { certificate: files.key.clone(), ..files.clone() }).contains("server.key: no certificate"));
+    assert!(wrong(TlsFiles { client_ca: Some(files.key.clone()), ..files }).contains("server.key: no certificate"));
 }
