@@ -40,6 +40,10 @@ use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 /// What could not be read, opened or bound; then nothing runs.
 pub fn run(config: Config) -> Result<()> {
     log_to(&config)?;
+    if config.level == LevelFilter::INFO {
+        // simple_switch_grpc would trace now: whoever waits for that learns how to have it.
+        tracing::info!("to have packets traced, start with -L trace");
+    }
     for note in &config.notes {
         tracing::warn!("{note}");
     }
