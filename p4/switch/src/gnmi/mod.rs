@@ -106,6 +106,8 @@ impl GnmiService {
             alias: Some(self.site.qualified(new.no, &new.interface)),
             enabled: new.enabled,
             speed_bps: new.speed_bps,
+            // Packets that come by gRPC are not captured.
+            capture: self.site.options.capture.clone().filter(|_| !self.site.remote),
             ..self.site.options.clone()
         };
         self.ports.open(new.no, spec, &options).map_err(|error| match &error {

@@ -7,6 +7,9 @@
 use crate::ports::{PORT_MAX, PortNo, PortOptions, sys};
 use tonic::Status;
 
+/// Hears of a port's name and number.
+pub type Listener = Box<dyn Fn(&str, PortNo) + Send + Sync>;
+
 /// One switch as far as it concerns new ports.
 pub struct Site {
     pub device_id: u64,
@@ -17,7 +20,7 @@ pub struct Site {
     /// Packets come and go by gRPC, and ports are made without interfaces.
     pub remote: bool,
     /// Hears of the names of each new port.
-    pub named: Box<dyn Fn(&str, PortNo) + Send + Sync>,
+    pub named: Listener,
 }
 
 /// The name of a port as BMv2 writes it.

@@ -117,6 +117,12 @@ impl Drop for Watch {
     }
 }
 
+/// Ports that are in the list no more, and ports that are new in it.
+struct Swapped {
+    removed: Vec<Entry>,
+    added: Vec<(Arc<Port>, Halves)>,
+}
+
 impl PortManager {
     /// `listener` hears of every port that goes up or down, on the thread that noticed it.
     pub fn new(runtime: Arc<Runtime>, listener: impl Fn(PortNo, bool) + Send + Sync + 'static) -> Self {
@@ -185,7 +191,7 @@ impl PortManager {
     pub fn exchange(&self, remove: &[PortNo], add: Vec<Opened>) -> Result<(), PortError> {
         let mut before = Vec::new();
         let outcome = self.swap(remove, add, &mut before);
-        let (removed, added) = outcome.inspect_err(|_| {
+        let Swapped { removed, added } = outcome.inspect_err(|_| {
             for (ifindex, enabled) in before.into_iter().rev() {
                 // An interface that has gone meanwhile cannot be set back, and need not.
                 let _ = netlink::set_enabled(ifindex, enabled);
@@ -217,12 +223,7 @@ impl PortManager {
     }
 
     /// The part of [`Self::exchange`] that may fail. `before` gets what interfaces were before they were set up or down.
-    fn swap(
-        &self,
-        remove: &[PortNo],
-        add: Vec<Opened>,
-        before: &mut Vec<(u32, bool)>,
-    ) -> Result<(Vec<Entry>, Vec<(Arc<Port>, Halves)>), PortError> {
+    fn swap(&self, remove: &[PortNo], add: Vec<Opened>, before: &mut Vec<(u32, bool)>) -> Result<Swapped, PortError> {
         for Opened { entry: Entry { port, far, .. }, .. } in &add {
             let failed = |source| PortError::Io { no: port.no, name: port.interface.clone(), source };
             if far.has_device() {
@@ -257,7 +258,7 @@ impl PortManager {
             ports.insert(port.no, entry);
             added.push((port, halves));
         }
-        Ok((removed, added))
+        Ok(Swapped { removed, added })
     }
 
     /// Removes a port; see [`Self::exchange`].
