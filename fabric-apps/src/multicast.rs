@@ -16,7 +16,10 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use pergola_model::{ChangedKey, GroupMembers, Key, Kind, MacAddr, Resource, SwitchName, View, VlanId, group_mac};
+use pergola_model::{
+    ChangedKey, GroupMembers, Key, Kind, MacAddr, MembersKey, MulticastGroup, Replication, Resource, SwitchName, View,
+    VlanId,
+};
 use pergola_pipeline::table::is;
 use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan, ipv4_multicast, ipv6_multicast};
 use pergola_pipeline::{Entity, Replica};
@@ -24,7 +27,7 @@ use pergola_plan::{App, Emitter, Unit, UnitId, UnitSet};
 
 use crate::office::{mac, port, port_number, vrf_of_vlan};
 use crate::segments::moves_paths;
-use numbers::{Replication, number};
+use numbers::{near, number};
 use tree::Tree;
 
 pub struct Multicast;
@@ -38,9 +41,7 @@ impl App for Multicast {
     }
 
     fn units(&self, view: &View, out: &mut UnitSet) {
-        for (vlan, group) in groups(view) {
-            units_of(vlan, group, out);
-        }
+        view.replications().for_each(|what| unit_of(what, out));
     }
 
     fn affected(&self, old: &View, new: &View, change: &ChangedKey, out: &mut UnitSet) {
@@ -55,7 +56,7 @@ impl App for Multicast {
                 }
             }
             Kind::GroupMembers => {
-                if let Ok(key) = change.key.name.parse::<pergola_model::MembersKey>() {
+                if let Ok(key) = change.key.name.parse::<MembersKey>() {
                     touched(old, new, key.vlan, key.group, out);
                 }
             }
@@ -96,33 +97,30 @@ impl App for Multicast {
     }
 }
 
+fn unit_of(what: Replication, out: &mut UnitSet) {
+    out.insert(match what {
+        // One unit has all sources.
+        Replication::Group { vlan, group, .. } => Unit::name_number(GROUP, group.to_string(), vlan.get().into()),
+        Replication::Arrival { vlan, address } => Unit::name_number(ARRIVAL, address.to_string(), vlan.get().into()),
+    });
+}
+
 fn units_of(vlan: VlanId, group: IpAddr, out: &mut UnitSet) {
-    out.insert(Unit::name_number(GROUP, group.to_string(), vlan.get().into()));
-    out.insert(Unit::name_number(ARRIVAL, group_mac(group).to_string(), vlan.get().into()));
+    Replication::of_group(vlan, group).into_iter().for_each(|what| unit_of(what, out));
 }
 
 /// A group that comes, goes or changes, and those whose numbers depend on whether it is there.
 fn touched(old: &View, new: &View, vlan: VlanId, group: IpAddr, out: &mut UnitSet) {
     units_of(vlan, group, out);
-    let of_it = |view: &View| replications(view).filter(|r| r.is_of(vlan, group)).collect::<BTreeSet<_>>();
-    let (before, after) = (of_it(old), of_it(new));
-    for moved in before.symmetric_difference(&after) {
-        for near in replications(new).filter(|r| r.meets(moved)) {
-            match near {
-                Replication::Group { vlan, group, .. } => units_of(vlan, group, out),
-                Replication::Arrival { vlan, address } => {
-                    out.insert(Unit::name_number(ARRIVAL, address.to_string(), vlan.get().into()));
-                }
-            }
+    let sources = |view: &View| view.members_of(vlan, group).flat_map(|m| m.sources.iter().map(|s| s.source)).collect();
+    let (before, after): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) = (sources(old), sources(new));
+    let sourced = before.union(&after).map(|source| Replication::Group { vlan, group, source: Some(*source) });
+    let there = |view: &View, what: &Replication| view.replication_causes(what).next().is_some();
+    for what in Replication::of_group(vlan, group).into_iter().chain(sourced) {
+        if there(old, &what) != there(new, &what) {
+            near(new, &what).for_each(|other| unit_of(other, out));
         }
     }
-}
-
-/// Every group that anybody is to receive.
-fn groups(view: &View) -> BTreeSet<(VlanId, IpAddr)> {
-    let heard = view.group_members().map(|m| (m.vlan, m.group));
-    let configured = view.multicast_groups().filter_map(|g| Some((view.subnet(&g.subnet)?.vlan, g.group)));
-    heard.chain(configured).collect()
 }
 
 /// The groups of a VLAN that anybody is to receive.
@@ -132,16 +130,10 @@ fn groups_in(view: &View, vlan: VlanId) -> impl Iterator<Item = IpAddr> + '_ {
     heard.chain(configured.map(|g| g.group))
 }
 
-/// Everything that needs a replication group of its own.
-fn replications(view: &View) -> impl Iterator<Item = Replication> + '_ {
-    let sourced = view.group_members().flat_map(|m| {
-        m.sources.iter().map(|s| Replication::Group { vlan: m.vlan, group: m.group, source: Some(s.source) })
-    });
-    let groups = groups(view).into_iter().flat_map(|(vlan, group)| {
-        let whole = Replication::Group { vlan, group, source: None };
-        [whole, Replication::Arrival { vlan, address: group_mac(group) }]
-    });
-    groups.chain(sourced)
+/// The configured groups because of which something is replicated.
+fn configured<'a>(view: &'a View, what: &Replication) -> impl Iterator<Item = &'a MulticastGroup> + 'a + use<'a> {
+    let names = view.replication_causes(what).filter(|cause| cause.kind == Kind::Multicast);
+    names.filter_map(|cause| Some(&**view.multicast_group(&cause.name.parse().ok()?)?))
 }
 
 /// The receivers of a group on one leaf.
@@ -176,10 +168,7 @@ fn receivers(
     mut problem: impl FnMut(&Key, String),
 ) -> BTreeMap<SwitchName, Receivers> {
     let mut all: BTreeMap<SwitchName, Receivers> = BTreeMap::new();
-    let of_vlan = |g: &&std::sync::Arc<pergola_model::MulticastGroup>| {
-        g.group == group && view.subnet(&g.subnet).is_some_and(|s| s.vlan == vlan)
-    };
-    for configured in view.multicast_groups().filter(of_vlan) {
+    for configured in configured(view, &Replication::Group { vlan, group, source: None }) {
         let cause = Key::new(Kind::Multicast, &configured.name);
         for id in &configured.receivers {
             if view.port(id).is_none_or(|p| p.mode.tagging(vlan).is_none()) {
@@ -226,13 +215,17 @@ fn plan_group(view: &View, vlan: VlanId, group: IpAddr, out: &mut Emitter<'_>) {
 /// What comes from the fabric for any group that looks like this on Ethernet.
 fn plan_arrival(view: &View, vlan: VlanId, address: MacAddr, out: &mut Emitter<'_>) {
     let mut all: BTreeMap<SwitchName, (BTreeSet<u16>, Key)> = BTreeMap::new();
-    for (_, group) in groups(view).into_iter().filter(|(v, group)| *v == vlan && group_mac(*group) == address) {
+    let what = Replication::Arrival { vlan, address };
+    let heard = view.replication_causes(&what).filter(|cause| cause.kind == Kind::GroupMembers);
+    let heard = heard.filter_map(|cause| Some(cause.name.parse::<MembersKey>().ok()?.group));
+    let groups: BTreeSet<IpAddr> = heard.chain(configured(view, &what).map(|g| g.group)).collect();
+    for group in groups {
         for (leaf, here) in receivers(view, vlan, group, |_, _| {}) {
             let (ports, _) = all.entry(leaf).or_insert_with(|| (BTreeSet::new(), here.cause.clone()));
             ports.extend(here.all());
         }
     }
-    let group = number(replications(view), &Replication::Arrival { vlan, address });
+    let group = number(view, &what);
     for (leaf, (ports, cause)) in all {
         out.emit(&leaf, Entity::multicast_group(group.into(), replicas(&ports)), &cause);
         let key = bridging::Key { vlan_id: vlan.get(), eth_dst: is(mac(address)), priority: 10 };
@@ -256,7 +249,7 @@ fn replicate(
     cause: &Key,
     out: &mut Emitter<'_>,
 ) {
-    let number = number(replications(view), &Replication::Group { vlan, group, source });
+    let number = number(view, &Replication::Group { vlan, group, source });
     out.emit(switch, Entity::multicast_group(number.into(), replicas(ports)), cause);
     let (vlan_id, priority) = (vlan.get(), if source.is_some() { 20 } else { 10 });
     let entity = match (group, source) {

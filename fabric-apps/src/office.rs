@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pergola_model::{DomainName, HopSet, Host, HostKey, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId};
+use pergola_model::{
+    DomainName, HopSet, Host, HostKey, MacAddr, NodeLabel, PortId, PortNo, Prefix, View, VlanId, stable_hash,
+};
 use pergola_plan::Unit;
 
 /// The VLAN number that stands for "none" inside a switch: fabric ports and what the controller injects.
@@ -15,7 +17,7 @@ pub const V6_GROUPS: (MacAddr, MacAddr) = (MacAddr([0x33, 0x33, 0, 0, 0, 0]), Ma
 
 /// The routing domain's number in the pipeline. The default domain is 0; others follow from their name.
 pub fn vrf(domain: &DomainName) -> u16 {
-    if domain.is_default() { 0 } else { 1 + (hash(domain.as_str().as_bytes()) % 0xfffe) as u16 }
+    if domain.is_default() { 0 } else { 1 + (stable_hash(domain.as_str().as_bytes()) % 0xfffe) as u16 }
 }
 
 /// The label under which a packet of a routing domain other than the default one goes to a leaf: it is routed in that
@@ -42,7 +44,7 @@ pub fn live_locations<'a>(view: &'a View, host: &'a Host) -> impl Iterator<Item 
 /// Next ids: 32 bits, the top ones say of what kind. They follow from what they stand for, so every replica and every
 /// restart gives the same.
 pub mod next_id {
-    use super::{HopSet, HostKey, NodeLabel, hash};
+    use super::{HopSet, HostKey, NodeLabel, stable_hash};
 
     /// IP packets to a switch: labelled unless it is a neighbour.
     pub fn node(label: NodeLabel) -> u32 {
@@ -57,7 +59,7 @@ pub mod next_id {
     /// The two leaves of a pair.
     pub fn pair(a: NodeLabel, b: NodeLabel) -> u32 {
         let (a, b) = (a.get().min(b.get()), a.get().max(b.get()));
-        0x2000_0000 | (hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
+        0x2000_0000 | (stable_hash(&[a.to_be_bytes(), b.to_be_bytes()].concat()) as u32 & 0x0fff_ffff)
     }
 
     /// IP packets of a routing domain, as its number, to a switch.
@@ -78,36 +80,25 @@ pub mod next_id {
 
     fn in_domain(vrf: u16, labels: &[u32]) -> u32 {
         let bytes: Vec<u8> = vrf.to_be_bytes().into_iter().chain(labels.iter().flat_map(|l| l.to_be_bytes())).collect();
-        0x1000_0000 | (hash(&bytes) as u32 & 0x0fff_ffff)
+        0x1000_0000 | (stable_hash(&bytes) as u32 & 0x0fff_ffff)
     }
 
     /// One host, whatever a packet's own destination is.
     pub fn host(key: &HostKey) -> u32 {
-        0x8000_0000 | (hash(key.to_string().as_bytes()) as u32 & 0x7fff_ffff)
+        0x8000_0000 | (stable_hash(key.to_string().as_bytes()) as u32 & 0x7fff_ffff)
     }
 
     /// A set of next hops in its routing domain.
     pub fn hops(set: &HopSet) -> u32 {
         let name = format!("{}|{set}", set.domain().as_str());
-        0x4000_0000 | (hash(name.as_bytes()) as u32 & 0x3fff_ffff)
+        0x4000_0000 | (stable_hash(name.as_bytes()) as u32 & 0x3fff_ffff)
     }
 }
 
 /// The label that names a host on its leaf, from the upper half of the label space: node labels usually are small. A clash
 /// with one of a switch's own is reported as a conflict.
 pub fn service_label(key: &HostKey) -> u32 {
-    0x8_0000 + (hash(key.to_string().as_bytes()) % 0x8_0000) as u32
-}
-
-/// FNV-1a with a final mix: stable over versions and machines, as ids that switches hold have to be.
-pub fn hash(bytes: &[u8]) -> u64 {
-    let mut h = 0xcbf2_9ce4_8422_2325u64;
-    for b in bytes {
-        h = (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
-    }
-    h ^= h >> 32;
-    h = h.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    h ^ (h >> 32)
+    0x8_0000 + (stable_hash(key.to_string().as_bytes()) % 0x8_0000) as u32
 }
 
 /// A port's number as the pipeline has it. Numbers beyond its 9 bits are refused by the checks of the model.

@@ -6,6 +6,7 @@
 
 mod access;
 mod check;
+mod hash;
 mod host;
 mod ids;
 mod ip;
@@ -16,6 +17,7 @@ mod names;
 mod observed;
 mod policy;
 mod port;
+mod replication;
 mod resource;
 mod route;
 mod site;
@@ -26,6 +28,7 @@ mod view;
 
 pub use access::{AccessDevice, AccessKind};
 pub use check::{Violation, ViolationKind};
+pub use hash::stable_hash;
 pub use host::{DhcpClient, Host, HostBinding, HostIntent, HostKey};
 pub use ids::{DeviceId, Dscp, LinkId, NodeLabel, PortId, PortNo, VlanId};
 pub use ip::{Endpoint, IfAddr, Prefix};
@@ -40,6 +43,7 @@ pub use observed::{
 };
 pub use policy::{EthType, Family, IpProto, Police, Policy, PortRange, Rule, RuleAction, RuleMatch, TcpFlags};
 pub use port::{Port, PortMode, QinqService, Tagging};
+pub use replication::Replication;
 pub use resource::{AnyResource, DecodeError, FORMAT_VERSION, Key, Kind, Resource};
 pub use route::{HopSet, Route, RouteId, RouteTarget};
 pub use site::{SecretRef, Site, Timers};

@@ -225,7 +225,7 @@ fn resource() -> impl Strategy<Value = AnyResource> {
             let target = RouteTarget::NextHops(vec![IpAddr::from([10, 0, 0, hop])]);
             AnyResource::from(Route { prefix: format!("10.{n}.0.0/16").parse().unwrap(), domain: DomainName::default(), target })
         }),
-        (0u8..2, any::<bool>(), ports).prop_map(move |(n, access, p)| {
+        (0u8..4, any::<bool>(), ports.clone()).prop_map(move |(n, access, p)| {
             let ports = serde_json::json!(names(p));
             let ports_of = |field: &str, mut body: serde_json::Value| {
                 body[field] = ports.clone();
@@ -235,8 +235,21 @@ fn resource() -> impl Strategy<Value = AnyResource> {
                 let body = ports_of("ports", serde_json::json!({"name": format!("a{n}"), "kind": "olt"}));
                 return AnyResource::from(serde_json::from_value::<AccessDevice>(body).unwrap());
             }
-            let body = serde_json::json!({"name": format!("g{n}"), "subnet": "s0", "group": "239.0.0.1"});
+            let subnet = format!("s{}", n / 2);
+            let body = serde_json::json!({"name": format!("g{}", n % 2), "subnet": subnet, "group": "239.0.0.1"});
             AnyResource::from(serde_json::from_value::<MulticastGroup>(ports_of("receivers", body)).unwrap())
+        }),
+        (1u16..3, 0u8..3, 1u8..3, ports, any::<bool>()).prop_map(move |(v, g, n, p, sourced)| {
+            // The first two look alike on Ethernet.
+            let group = IpAddr::from([[239, 0, 0, 1], [239, 128, 0, 1], [239, 0, 0, 2]][usize::from(g)]);
+            let source = SourceMembers { source: IpAddr::from([10, 0, 0, n]), ports: names(p) };
+            AnyResource::from(GroupMembers {
+                switch: format!("leaf{n}").parse().unwrap(),
+                vlan: vlan(v),
+                group,
+                any: vec![port("leaf1/1")],
+                sources: if sourced { vec![source] } else { Vec::new() },
+            })
         }),
         (1u32..3, 1u32..3).prop_map(|(a, b)| {
             AnyResource::from(Link { id: format!("leaf1/{a}~spine1/{b}").parse().unwrap() })
@@ -247,6 +260,9 @@ fn resource() -> impl Strategy<Value = AnyResource> {
 /// Everything the indexes answer, as text.
 fn answers(view: &View) -> Vec<String> {
     let mut out = Vec::new();
+    for what in view.replications() {
+        out.push(format!("{what:?} {:?}", view.replication_causes(&what).collect::<Vec<_>>()));
+    }
     for n in 0..3u8 {
         let ip = IpAddr::from([10, 0, 0, n]);
         out.push(format!("{:?}", view.hosts_by_ip(ip).collect::<Vec<_>>()));

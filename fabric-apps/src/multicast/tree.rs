@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use pergola_graph::Fabric as Graph;
-use pergola_model::{AdminState, PortNo, SwitchName, View, VlanId};
-
-use crate::office::hash;
+use pergola_model::{AdminState, PortNo, SwitchName, View, VlanId, stable_hash};
 
 /// One link of the tree, seen from a leaf.
 #[derive(Debug, Clone)]
@@ -39,7 +37,7 @@ impl Tree {
             .filter(|name| view.switch(name).is_some_and(|s| s.is_leaf()))
             .chain(receiving.iter().copied())
             .collect();
-        let salt = hash(format!("{vlan}/{group}").as_bytes());
+        let salt = stable_hash(format!("{vlan}/{group}").as_bytes());
         let mut reach: BTreeMap<&SwitchName, Vec<UpLink>> = BTreeMap::new();
         let mut counts: BTreeMap<SwitchName, usize> = BTreeMap::new();
         for leaf in &leaves {
@@ -50,7 +48,7 @@ impl Tree {
             reach.insert(leaf, links);
         }
         let rank = |spine: &SwitchName| {
-            let own = hash(&[&salt.to_be_bytes()[..], spine.as_str().as_bytes()].concat());
+            let own = stable_hash(&[&salt.to_be_bytes()[..], spine.as_str().as_bytes()].concat());
             (counts.get(spine).copied().unwrap_or_default(), own)
         };
         let charges: BTreeMap<SwitchName, SwitchName> = receiving

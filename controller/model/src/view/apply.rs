@@ -9,8 +9,7 @@ use crate::access::AccessDevice;
 use crate::host::{Host, HostIntent, HostKey};
 use crate::ids::{LinkId, PortId};
 use crate::link::Link;
-use crate::multicast::MulticastGroup;
-use crate::names::{AccessName, GroupName, SubnetName};
+use crate::names::{AccessName, SubnetName};
 use crate::observed::{HostLocation, LinkState};
 use crate::port::Port;
 use crate::resource::{AnyResource, DecodeError, Key, Kind};
@@ -151,9 +150,7 @@ impl View {
             AnyResource::CablingFault(new) => {
                 replace(&mut self.cabling_faults, new.port.clone(), Some(new)).map(|r| r.change)
             }
-            AnyResource::GroupMembers(new) => {
-                replace(&mut self.group_members, new.members_key(), Some(new)).map(|r| r.change)
-            }
+            AnyResource::GroupMembers(new) => self.set_group_members(new.members_key(), Some(new)),
         }
     }
 
@@ -189,7 +186,7 @@ impl View {
             Kind::LinkState => self.set_link_state(key.name.parse().ok()?, None),
             Kind::HostLocation => self.set_host_location(key.name.parse().ok()?, None),
             Kind::CablingFault => delete(&mut self.cabling_faults, key),
-            Kind::GroupMembers => delete(&mut self.group_members, key),
+            Kind::GroupMembers => self.set_group_members(key.name.parse().ok()?, None),
         }
     }
 
@@ -204,12 +201,6 @@ impl View {
         Some(done.change)
     }
 
-    fn set_multicast(&mut self, name: GroupName, new: Option<MulticastGroup>) -> Option<ChangeKind> {
-        let done = replace(&mut self.multicast, name.clone(), new)?;
-        self.set_users(&Key::new(Kind::Multicast, &name), &done, |group| &group.receivers);
-        Some(done.change)
-    }
-
     fn set_access_device(&mut self, name: AccessName, new: Option<AccessDevice>) -> Option<ChangeKind> {
         let done = replace(&mut self.access_devices, name.clone(), new)?;
         self.set_users(&Key::new(Kind::AccessDevice, &name), &done, |device| &device.ports);
@@ -217,7 +208,7 @@ impl View {
     }
 
     /// The ports that an intent names.
-    fn set_users<T>(&mut self, key: &Key, done: &Replaced<T>, ports: impl Fn(&T) -> &[PortId]) {
+    pub(super) fn set_users<T>(&mut self, key: &Key, done: &Replaced<T>, ports: impl Fn(&T) -> &[PortId]) {
         for port in done.old.iter().flat_map(|old| ports(old)) {
             self.port_users.remove(port.clone(), key.clone());
         }
@@ -252,6 +243,7 @@ impl View {
 
     fn set_subnet(&mut self, name: SubnetName, new: Option<Subnet>) -> Option<ChangeKind> {
         let done = replace(&mut self.subnets, name.clone(), new)?;
+        self.move_groups(&name, done.old.as_ref().map(|old| old.vlan), done.new.as_ref().map(|new| new.vlan));
         if let Some(old) = done.old {
             self.vlan_subnets.remove(old.vlan, name.clone());
             for prefix in old.all_prefixes() {
@@ -373,14 +365,18 @@ fn shapes_topology(kind: Kind) -> bool {
     matches!(kind, Kind::Switch | Kind::Link | Kind::LinkState | Kind::CablingFault)
 }
 
-struct Replaced<T> {
-    change: ChangeKind,
-    old: Option<Arc<T>>,
-    new: Option<Arc<T>>,
+pub(super) struct Replaced<T> {
+    pub change: ChangeKind,
+    pub old: Option<Arc<T>>,
+    pub new: Option<Arc<T>>,
 }
 
 /// Puts or removes one value; `None` when that changes nothing.
-fn replace<K: Ord + Clone, T: PartialEq>(map: &mut OrdMap<K, Arc<T>>, key: K, new: Option<T>) -> Option<Replaced<T>> {
+pub(super) fn replace<K: Ord + Clone, T: PartialEq>(
+    map: &mut OrdMap<K, Arc<T>>,
+    key: K,
+    new: Option<T>,
+) -> Option<Replaced<T>> {
     match new {
         Some(new) => {
             if map.get(&key).is_some_and(|old| **old == new) {

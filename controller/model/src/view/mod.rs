@@ -4,6 +4,7 @@
 mod apply;
 mod lookup;
 mod pairs;
+mod replicated;
 
 use std::any::Any;
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::names::{AccessName, DomainName, GroupName, HostName, PolicyName, Subn
 use crate::observed::{CablingFault, DeviceState, LinkState, PortState};
 use crate::policy::Policy;
 use crate::port::Port;
+use crate::replication::Replication;
 use crate::resource::{DecodeError, Key};
 use crate::route::{HopSet, Route, RouteId};
 use crate::site::Site;
@@ -60,6 +62,8 @@ pub struct View {
     port_users: Pairs<PortId, Key>,
     vlan_ports: Pairs<VlanId, PortId>,
     vlan_subnets: Pairs<VlanId, SubnetName>,
+    // By hash, with the intents and observations that ask for it.
+    replicated: Pairs<u32, (Replication, Key)>,
     link_ends: Pairs<PortId, LinkId>,
     seen_link_ends: Pairs<PortId, LinkId>,
     // Many routes share few sets of next hops.
