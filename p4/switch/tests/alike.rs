@@ -171,3 +171,12 @@ fn a_header_made_valid_again_keeps_its_variable_length() {
     let left = send(&mut benches, Probe { what: 0x10, ..Probe::default() }, &[0, 0xcc]);
     assert_eq!((left.rest, left.word), (vec![0, 0xcc], 10));
 }
+
+#[test]
+fn fields_without_bits_are_zero() {
+    for engine in [Engine::NativeAtOnce, Engine::Interpreter] {
+        let mut bench = Bench::with_engine(include_bytes!("programs/empty.json"), engine);
+        assert_eq!(bench.send(0, &[1, 0, 0xaa]), [(1, vec![2, 7, 0xaa])]);
+        assert_eq!(bench.send(0, &[3, 5]), [(1, vec![4, 5])]);
+    }
+}

@@ -106,7 +106,8 @@ impl<'m> Batch<'m> {
             match tag {
                 DEVICE_ID => batch.device_id = fields.varint()?,
                 ROLE_ID => drop(fields.varint()?),
-                ELECTION_ID => batch.election_id = Some(v1::Uint128::decode(fields.bytes()?).ok()?),
+                // A message that comes twice is merged, not replaced.
+                ELECTION_ID => batch.election_id.get_or_insert_default().merge(fields.bytes()?).ok()?,
                 UPDATES => {
                     let update = fields.bytes()?;
                     let (keys, params) = (batch.keys.len(), batch.params.len());
@@ -451,6 +452,17 @@ mod tests {
             }
             agree(&bytes.into());
         }
+    }
+
+    #[test]
+    fn an_election_id_in_two_parts_is_one() {
+        let part = |high, low| {
+            v1::WriteRequest { election_id: Some(v1::Uint128 { high, low }), ..Default::default() }.encode_to_vec()
+        };
+        let bytes = Bytes::from([part(7, 1), part(0, 9)].concat());
+        let whole = Some(v1::Uint128 { high: 7, low: 9 });
+        assert_eq!(Batch::read(&bytes).unwrap().election_id, whole);
+        agree(&bytes);
     }
 
     #[test]

@@ -40,9 +40,7 @@ fn header_type<'a>(node: &Node<'a>) -> Result<HeaderType<'a>> {
         };
         // p4c writes the sign of boolean fields as the number 0.
         let signed = rest.first().map_or(Ok(false), |n| n.bool().or_else(|_| Ok(n.uint(1)? == 1)))?;
-        if width == Some(0) {
-            continue;
-        }
+        let signed = signed && width != Some(0);
         fields.push(FieldType { name: name.str()?.to_owned(), width, signed });
     }
     if fields.iter().filter(|f| f.width.is_none()).count() > 1 {
@@ -153,6 +151,8 @@ impl Lower {
                     let id = self.header_ids[name];
                     FieldRef::Var(id)
                 }
+                // Read as zero, and nothing is written.
+                Some(0) => FieldRef::Narrow(Fld { off: bit / 8, shift: 0, width: 0, own: 0, mask: 0 }),
                 // Metadata has no wire format: each field ends at a byte, small ones have one, two, four or eight to themselves.
                 Some(width) if metadata => {
                     let room = if width <= 64 { width.next_power_of_two().max(8) } else { width.div_ceil(8) * 8 };
