@@ -17,8 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use pergola_model::{
-    ChangedKey, GroupMembers, Key, Kind, MacAddr, MembersKey, MulticastGroup, Replication, Resource, SwitchName, View,
-    VlanId,
+    ChangedKey, GroupMembers, Key, Kind, MacAddr, MembersKey, Replication, Resource, SwitchName, View, VlanId,
 };
 use pergola_pipeline::table::is;
 use pergola_pipeline::tables::{bridging, egress_vlan, ingress_port_vlan, ipv4_multicast, ipv6_multicast};
@@ -130,12 +129,6 @@ fn groups_in(view: &View, vlan: VlanId) -> impl Iterator<Item = IpAddr> + '_ {
     heard.chain(configured.map(|g| g.group))
 }
 
-/// The configured groups because of which something is replicated.
-fn configured<'a>(view: &'a View, what: &Replication) -> impl Iterator<Item = &'a MulticastGroup> + 'a + use<'a> {
-    let names = view.replication_causes(what).filter(|cause| cause.kind == Kind::Multicast);
-    names.filter_map(|cause| Some(&**view.multicast_group(&cause.name.parse().ok()?)?))
-}
-
 /// The receivers of a group on one leaf.
 struct Receivers {
     any: BTreeSet<u16>,
@@ -168,7 +161,7 @@ fn receivers(
     mut problem: impl FnMut(&Key, String),
 ) -> BTreeMap<SwitchName, Receivers> {
     let mut all: BTreeMap<SwitchName, Receivers> = BTreeMap::new();
-    for configured in configured(view, &Replication::Group { vlan, group, source: None }) {
+    for configured in view.groups_behind(&Replication::Group { vlan, group, source: None }) {
         let cause = Key::new(Kind::Multicast, &configured.name);
         for id in &configured.receivers {
             if view.port(id).is_none_or(|p| p.mode.tagging(vlan).is_none()) {
@@ -218,7 +211,7 @@ fn plan_arrival(view: &View, vlan: VlanId, address: MacAddr, out: &mut Emitter<'
     let what = Replication::Arrival { vlan, address };
     let heard = view.replication_causes(&what).filter(|cause| cause.kind == Kind::GroupMembers);
     let heard = heard.filter_map(|cause| Some(cause.name.parse::<MembersKey>().ok()?.group));
-    let groups: BTreeSet<IpAddr> = heard.chain(configured(view, &what).map(|g| g.group)).collect();
+    let groups: BTreeSet<IpAddr> = heard.chain(view.groups_behind(&what).map(|g| g.group)).collect();
     for group in groups {
         for (leaf, here) in receivers(view, vlan, group, |_, _| {}) {
             let (ports, _) = all.entry(leaf).or_insert_with(|| (BTreeSet::new(), here.cause.clone()));

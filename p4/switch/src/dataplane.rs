@@ -7,7 +7,7 @@
 
 use crate::lane::Worker;
 use crate::p4runtime::{Events, plane::Host};
-use crate::ports::{PortManager, PortNo};
+use crate::ports::{PortManager, PortNo, Tally};
 use crate::switch::{PacketMeta, Switch};
 use futures::{Stream, StreamExt};
 use p4runtime_proto::p4::bm::{
@@ -86,7 +86,7 @@ impl Inner {
                 port.counters.in_discards.fetch_add(1, Ordering::Relaxed);
                 return left;
             }
-            port.counters.received_bare(packet.len());
+            port.counters.add_received(&mut Tally::bare(packet.len()));
         }
         let mut sink = |port: u32, head: &[u8], payload: &[u8], _: PacketMeta| {
             if let Some(port) = self.ports.port(port) {
@@ -94,7 +94,7 @@ impl Inner {
                     port.counters.out_discards.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                port.counters.sent_bare(head.len() + payload.len());
+                port.counters.add_sent(&mut Tally::bare(head.len() + payload.len()));
             }
             let packet = [head, payload].concat();
             if self.cpu == Some(port) {

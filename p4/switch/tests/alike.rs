@@ -176,6 +176,7 @@ fn a_header_made_valid_again_keeps_its_variable_length() {
 fn fields_without_bits_are_zero() {
     for engine in [Engine::NativeAtOnce, Engine::Interpreter] {
         let mut bench = Bench::with_engine(include_bytes!("programs/empty.json"), engine);
+        bench.add("MainIngress.kinds", vec![exact(0), exact(1)], 0, "MainIngress.take", &[7]);
         assert_eq!(bench.send(0, &[1, 0, 0xaa]), [(1, vec![2, 7, 0xaa])]);
         assert_eq!(bench.send(0, &[3, 5]), [(1, vec![4, 5])]);
     }

@@ -9,6 +9,7 @@ use crate::ids::{PortId, VlanId};
 use crate::multicast::MulticastGroup;
 use crate::names::DomainName;
 use crate::policy::{Policy, Rule, RuleAction};
+use crate::replication::Replication;
 
 impl Findings<'_> {
     fn carries(&mut self, field: &str, port: &PortId, vlan: VlanId) {
@@ -107,9 +108,9 @@ impl Findings<'_> {
             self.missing("subnet", &group.subnet, "a subnet of the site");
             return;
         };
-        let twin = self.view.multicast_groups().find(|other| {
-            self.meets(&other.name, &group.name) && other.subnet == group.subnet && other.group == group.group
-        });
+        let what = Replication::Group { vlan: subnet.vlan, group: group.group, source: None };
+        let mut alike = self.view.groups_behind(&what);
+        let twin = alike.find(|other| self.meets(&other.name, &group.name) && other.subnet == group.subnet);
         if let Some(twin) = twin.map(|t| t.name.clone()) {
             let allowed = format!("one of its own in subnet {}; {twin} has it", group.subnet);
             self.conflict("group", group.group, allowed);

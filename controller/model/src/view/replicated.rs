@@ -79,4 +79,10 @@ impl View {
         let what = *what;
         self.replicated.of(&what.hash()).filter(move |(one, _)| *one == what).map(|(_, cause)| cause)
     }
+
+    /// The configured groups among the causes.
+    pub fn groups_behind<'a>(&'a self, what: &Replication) -> impl Iterator<Item = &'a Arc<MulticastGroup>> + use<'a> {
+        let names = self.replication_causes(what).filter(|cause| cause.kind == Kind::Multicast);
+        names.filter_map(|cause| self.multicast.get(&cause.name.parse::<GroupName>().ok()?))
+    }
 }

@@ -6,7 +6,7 @@
 //! are interpreted.
 //!
 //! Compiled code reads and writes only: the frame and the validity bits of its packet, whose sizes the program fixes; the
-//! packet's bytes, after it compared with their end; parameters, after `help::look_up` compared their number; the output, which
+//! packet's bytes, after it compared with their end; the heads of the instance's tables, which the program numbers; parameters, after `help::look_up` compared their number; the output, which
 //! has room for all headers; and its own stack.
 #![allow(unsafe_code)]
 

@@ -62,20 +62,6 @@ impl Counters {
         let kinds = [&self.out_unicast_pkts, &self.out_broadcast_pkts, &self.out_multicast_pkts];
         std::mem::take(tally).add_to(&self.out_octets, &self.out_pkts, kinds);
     }
-
-    /// Counts a packet that came by no wire and need not be a frame: all are unicast.
-    pub fn received_bare(&self, len: usize) {
-        self.in_octets.fetch_add(len as u64, Relaxed);
-        self.in_pkts.fetch_add(1, Relaxed);
-        self.in_unicast_pkts.fetch_add(1, Relaxed);
-    }
-
-    /// Counts a packet that leaves by no wire; see [`Self::received_bare`].
-    pub fn sent_bare(&self, len: usize) {
-        self.out_octets.fetch_add(len as u64, Relaxed);
-        self.out_pkts.fetch_add(1, Relaxed);
-        self.out_unicast_pkts.fetch_add(1, Relaxed);
-    }
 }
 
 /// Frames of one direction that a worker counted and did not add to the port's counters yet: to add them one by one to what several
@@ -88,6 +74,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// One packet that passes no wire and need not be a frame: it is unicast.
+    pub fn bare(len: usize) -> Self {
+        Self { octets: len as u64, kinds: [1, 0, 0] }
+    }
+
     /// Counts a frame of `len` bytes that begins with `head`.
     #[inline]
     pub fn count(&mut self, head: &[u8], len: usize) {

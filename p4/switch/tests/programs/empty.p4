@@ -36,14 +36,12 @@ control MainIngress(inout headers h, inout metadata meta, inout standard_metadat
     }
     table kinds {
         key = {
+            h.probe.nothing: exact;
             h.probe.kind: exact;
         }
         actions = {
             take;
             NoAction;
-        }
-        const entries = {
-            1: take(7);
         }
     }
     apply {

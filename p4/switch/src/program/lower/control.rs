@@ -276,7 +276,9 @@ impl Lower {
                     }
                 };
                 room = Some((word, left));
-                parts.push(KeyPart { src, of, word: word as u16, shift: left as u8, more: Vec::new(), width, keep });
+                // A field without bits may stand above all of them.
+                let shift = left.min(63) as u8;
+                parts.push(KeyPart { src, of, word: word as u16, shift, more: Vec::new(), width, keep });
             } else {
                 let FieldRef::Wide(bits) = at else {
                     return Err(target.err("a variable-length field cannot be matched"));
